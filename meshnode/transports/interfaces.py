@@ -1,0 +1,67 @@
+"""What a transport is to the node, and what the node is to a transport.
+
+A transport moves whole link frames between this node and a textual address of its own kind. Frames always travel in
+lists, because every per-call cost on the packet path is paid once per list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+
+class TransportError(Exception):
+    """A transport cannot do what it was asked; the text is one line for the operator."""
+
+
+class ITransportHost(Interface):
+    """The node, as a transport sees it."""
+
+    def frames_received(transport: ITransport, address: str, frames: list[bytes]) -> None:
+        """Take `frames` that arrived from `address`, in order of arrival."""
+
+    def burst_ended() -> None:
+        """Note that a reactor wake-up of a transport is over: everything queued by it is flushed now."""
+
+
+class ITransport(Interface):
+    """One running instance of a carrier (spec 04 section 1)."""
+
+    transport_id: int = Attribute("Number of this instance within the node, from 1, in order of creation.")
+    kind: str = Attribute("Name of the carrier as in the configuration: `udp`, `tcp`, ...")
+    name: str | None = Attribute("Name of the instance in the configuration, or None.")
+    state: str = Attribute("`configured`, `starting`, `up`, `down` or `failed`.")
+    mtu: int = Attribute("Largest link frame, in bytes, that this instance carries.")
+    accepts_connections: bool = Attribute("Whether strangers may open links over this instance.")
+    local_address: str | None = Attribute("Bound address in text form, or None while there is none.")
+
+    def start() -> Any:
+        """Open descriptors. Returns None or a Deferred. Raises or fails with `TransportError`."""
+
+    def stop() -> Any:
+        """Close descriptors. Returns None or a Deferred. Never fails."""
+
+    def send(address: str, frames: list[bytes]) -> None:
+        """Queue `frames` for `address`; trouble on the way is counted, not raised."""
+
+    def flush() -> None:
+        """Hand everything queued to the system."""
+
+    def link_mtu(address: str) -> int:
+        """Largest link frame, in bytes, towards `address`."""
+
+    def can_dial(address: str) -> bool:
+        """Whether `address` is of this instance's kind and family, so that a frame sent there could leave."""
+
+    def stats() -> dict[str, int]:
+        """Counters under the names operators know (spec 06 section 3.11)."""
+
+
+class ITransportFactory(Interface):
+    """Makes instances of one carrier; found by name in the registry or as a Twisted plugin."""
+
+    kind: str = Attribute("Name of the carrier as in the configuration.")
+
+    def create(transport_id: int, name: str | None, section: Any, host: ITransportHost, reactor: Any) -> ITransport:
+        """Make one instance from its configuration `section`. Opens nothing yet."""
