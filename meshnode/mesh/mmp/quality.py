@@ -1,0 +1,144 @@
+"""What the peer's ReceiverReports say about our sending direction (spec 03 sections 11.5 and 11.6)."""
+
+from __future__ import annotations
+
+from meshnode.mesh.mmp.ewma import SmoothedRtt, Trends
+from meshnode.wire.reports import ReceiverReport
+
+MAX_ETX = 100.0
+
+
+class Quality:
+    """Round-trip time, delivery ratios, ETX and goodput of one link or session."""
+
+    __slots__ = (
+        "_previous",
+        "_previous_at",
+        "_reverse_baseline",
+        "arith_failures",
+        "delivery_forward",
+        "delivery_reverse",
+        "etx",
+        "goodput",
+        "reports_seen",
+        "rtt",
+        "rtt_samples",
+        "trends",
+        "zero_samples",
+    )
+
+    def __init__(self) -> None:
+        self.rtt = SmoothedRtt()
+        self.delivery_forward = 1.0
+        self.delivery_reverse = 1.0
+        self.etx = 1.0
+        self.goodput = 0.0  # bytes per second
+        self.trends = Trends.fresh()
+        self.reports_seen = self.rtt_samples = self.zero_samples = self.arith_failures = 0
+        self._previous: ReceiverReport | None = None
+        self._previous_at = 0.0
+        self._reverse_baseline: tuple[int, int] | None = None
+
+    def receiver_report(self, report: ReceiverReport, my_timestamp: int, now: float) -> bool:
+        """Take the peer's report; True when it gave the first round-trip sample.
+
+        `my_timestamp` is our own milliseconds since the current epoch began, modulo 2**32.
+        """
+        self.reports_seen += 1
+        previous = self._previous
+        if previous is not None and _is_stale(report, previous):
+            if not _counter_restarted(report, previous):
+                return False
+            previous = None
+        first = self._sample_rtt(report, my_timestamp)
+        if previous is not None:
+            self._sample_forward(report, previous)
+            self._sample_goodput(report.cumulative_bytes_recv - previous.cumulative_bytes_recv, now)
+        self.trends.jitter.add(float(report.jitter))
+        self._previous, self._previous_at = report, now
+        return first
+
+    def reverse(self, packets: int, highest_counter: int) -> None:
+        """Take our own receiver's totals: the delivery ratio towards us."""
+        baseline, self._reverse_baseline = self._reverse_baseline, (packets, highest_counter)
+        if baseline is None or highest_counter <= baseline[1]:
+            return
+        self.delivery_reverse = _ratio(packets - baseline[0], highest_counter - baseline[1])
+        self._update_etx()
+
+    def rekeyed(self) -> None:
+        """Cutover: counters begin again on both sides, so the next reports are new baselines."""
+        self._previous = None
+        self._reverse_baseline = None
+        self.delivery_forward = 1.0
+
+    def _sample_rtt(self, report: ReceiverReport, my_timestamp: int) -> bool:
+        if report.timestamp_echo == 0:
+            return False
+        rtt_ms = my_timestamp - report.timestamp_echo - report.dwell_time
+        if rtt_ms < 0:
+            self.arith_failures += 1
+            return False
+        if rtt_ms == 0:
+            self.zero_samples += 1
+            return False
+        first = self.rtt.srtt_us is None
+        self.rtt_samples += 1
+        self.rtt.add(rtt_ms * 1000)
+        self.trends.rtt.add(rtt_ms * 1000.0)
+        return first
+
+    def _sample_forward(self, report: ReceiverReport, previous: ReceiverReport) -> None:
+        span = report.highest_counter - previous.highest_counter
+        if span <= 0:
+            return
+        self.delivery_forward = _ratio(report.cumulative_packets_recv - previous.cumulative_packets_recv, span)
+        self.trends.loss.add(1.0 - self.delivery_forward)
+        self._update_etx()
+
+    def _sample_goodput(self, nbytes: int, now: float) -> None:
+        elapsed = now - self._previous_at
+        if elapsed <= 0:
+            return
+        rate = nbytes / elapsed
+        self.goodput = rate if self.goodput == 0 else self.goodput + (rate - self.goodput) / 4
+        self.trends.goodput.add(rate)
+
+    def _update_etx(self) -> None:
+        delivered = self.delivery_forward * self.delivery_reverse
+        self.etx = MAX_ETX if delivered <= 0 else min(max(1.0 / delivered, 1.0), MAX_ETX)
+        self.trends.etx.add(self.etx)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return min(max(part / whole, 0.0), 1.0)
+
+
+def _is_stale(report: ReceiverReport, previous: ReceiverReport) -> bool:
+    """Whether any of the peer's counters went back, or none of them moved."""
+    now, before = _counters(report), _counters(previous)
+    return now == before or any(a < b for a, b in zip(now, before, strict=True))
+
+
+def _counters(report: ReceiverReport) -> tuple[int, int, int, int, int]:
+    return (
+        report.highest_counter,
+        report.cumulative_packets_recv,
+        report.cumulative_bytes_recv,
+        report.ecn_ce_count,
+        report.cumulative_reorder_count,
+    )
+
+
+def _counter_restarted(report: ReceiverReport, previous: ReceiverReport) -> bool:
+    """Whether the peer began a new epoch after the report we hold was built.
+
+    A report sent before the peer's cutover can arrive after ours and become the baseline; without this every later one
+    would look stale until the new epoch's counter passed the old one's. Reordered reports cannot look like this: their
+    totals are smaller, not larger.
+    """
+    return (
+        report.highest_counter * 2 < previous.highest_counter
+        and report.cumulative_packets_recv > previous.cumulative_packets_recv
+        and report.cumulative_bytes_recv > previous.cumulative_bytes_recv
+    )
