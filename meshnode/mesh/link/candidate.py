@@ -1,0 +1,108 @@
+"""Answered first messages that nobody has proved to be alive yet.
+
+A first message carries nothing fresh from us, so whoever recorded one can replay it. We answer it, but let it change
+nothing until a frame authenticates under the keys it led to (spec 01 sections 8.4 and 18.2).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from meshnode.identity import PeerIdentity
+
+from .epoch import LinkEpoch
+from .events import Path
+
+LIFETIME_SECS = 30.0
+_PER_IDENTITY = 4
+_REMEMBERED_EPHEMERALS = 8192
+
+
+class Candidate:
+    """A completed responder handshake awaiting its first authentic frame."""
+
+    __slots__ = ("created", "ephemeral", "epoch", "identity", "link_id", "path", "remote_epoch", "reply")
+
+    def __init__(
+        self,
+        identity: PeerIdentity,
+        path: Path,
+        epoch: LinkEpoch,
+        remote_epoch: bytes,
+        ephemeral: bytes,
+        reply: bytes,
+        link_id: int,
+        now: float,
+    ) -> None:
+        self.identity = identity
+        self.path = path
+        self.epoch = epoch
+        self.remote_epoch = remote_epoch
+        self.ephemeral = ephemeral
+        self.reply = reply
+        self.link_id = link_id
+        self.created = now
+
+
+class Candidates:
+    """All candidates of a node, bounded per identity and in total; the oldest gives way."""
+
+    def __init__(self, limit: int, forget_epoch: Callable[[LinkEpoch], None]) -> None:
+        self._limit = max(limit, 1)
+        self._forget_epoch = forget_epoch
+        self._by_ephemeral: OrderedDict[bytes, Candidate] = OrderedDict()
+        self._by_identity: dict[bytes, list[Candidate]] = {}
+        self._used: OrderedDict[bytes, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_ephemeral)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(list(self._by_ephemeral.values()))
+
+    def find(self, ephemeral: bytes) -> Candidate | None:
+        """The candidate that this very first message made."""
+        return self._by_ephemeral.get(ephemeral)
+
+    def was_used(self, ephemeral: bytes) -> bool:
+        """Whether a first message with this key was answered before, however that ended."""
+        return ephemeral in self._used
+
+    def newest(self, node_addr: bytes) -> Candidate | None:
+        """The latest candidate of an identity."""
+        mine = self._by_identity.get(node_addr)
+        return mine[-1] if mine else None
+
+    def add(self, candidate: Candidate) -> None:
+        mine = self._by_identity.get(candidate.identity.node_addr, [])
+        if len(mine) >= _PER_IDENTITY:
+            self.discard(mine[0])
+        elif len(self._by_ephemeral) >= self._limit:
+            self.discard(next(iter(self._by_ephemeral.values())))
+        self._by_identity.setdefault(candidate.identity.node_addr, []).append(candidate)
+        self._by_ephemeral[candidate.ephemeral] = candidate
+        self._used[candidate.ephemeral] = None
+        if len(self._used) > _REMEMBERED_EPHEMERALS:
+            self._used.popitem(last=False)
+
+    def take(self, candidate: Candidate) -> None:
+        """Remove a candidate that is being promoted; its epoch stays in use."""
+        del self._by_ephemeral[candidate.ephemeral]
+        mine = self._by_identity[candidate.identity.node_addr]
+        mine.remove(candidate)
+        if not mine:
+            del self._by_identity[candidate.identity.node_addr]
+
+    def discard(self, candidate: Candidate) -> None:
+        """Forget a candidate and its keys."""
+        self.take(candidate)
+        self._forget_epoch(candidate.epoch)
+
+    def expire(self, now: float) -> None:
+        """Forget candidates that stayed unproven for `LIFETIME_SECS`."""
+        while self._by_ephemeral:
+            oldest = next(iter(self._by_ephemeral.values()))
+            if now - oldest.created < LIFETIME_SECS:
+                return
+            self.discard(oldest)

@@ -1,0 +1,136 @@
+"""One key epoch of a link and the two hot functions of the link layer: seal a run, open a run.
+
+An epoch is what one completed IK handshake leaves behind: two keys, two indices, a send counter and a replay window.
+A link has one epoch it sends with and may have others it still opens.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from meshnode.noise import NONCE, InvalidTag, ReplayWindow, TransportKeys, aead
+from meshnode.wire.link import ESTABLISHED
+
+_COUNTER = Struct("<Q")
+_TIMESTAMP = Struct("<I")
+_HEADER_SIZE = 16
+_MIN_PLAINTEXT = 5
+
+
+class Span(NamedTuple):
+    """Frames of one epoch that opened with consecutive counters, for the measurement (spec 03 section 11.4)."""
+
+    first_counter: int
+    last_counter: int
+    timestamp: int
+    nbytes: int
+
+
+class Opened(NamedTuple):
+    """What came out of a run of established frames."""
+
+    plaintexts: list[bytes]
+    spans: list[Span]
+    failures: int
+    replays: int
+
+
+class LinkEpoch:
+    """Keys and counters of one completed link handshake (spec 01 sections 2.5 and 4)."""
+
+    __slots__ = (
+        "born",
+        "decrypt",
+        "encrypt",
+        "initiator",
+        "our_index",
+        "send_counter",
+        "their_index",
+        "window",
+    )
+
+    def __init__(self, keys: TransportKeys, our_index: bytes, their_index: int, initiator: bool, now: float) -> None:
+        self.encrypt = aead(keys.send).encrypt
+        self.decrypt = aead(keys.receive).decrypt
+        self.our_index = our_index
+        self.their_index = their_index
+        self.initiator = initiator
+        self.send_counter = 0
+        self.window = ReplayWindow()
+        self.born = now
+
+    def __repr__(self) -> str:
+        return f"<LinkEpoch {self.our_index.hex()} sent {self.send_counter}>"
+
+
+def seal_run(
+    epoch: LinkEpoch, flags: int, timestamp: int, head: bytes, buffers: list[bytes], offset: int
+) -> list[bytes]:
+    """Seal one established frame per buffer: the message is `head` followed by `buffer[offset:]`.
+
+    About 2.1 us per 1,200-byte packet, of which the AEAD takes 1.3.
+    """
+    encrypt, pack_header, pack_nonce = epoch.encrypt, ESTABLISHED.pack, NONCE.pack
+    their_index = epoch.their_index
+    counter = epoch.send_counter
+    prefix = _TIMESTAMP.pack(timestamp) + head
+    frames = []
+    append = frames.append
+    for buffer in buffers:
+        inner = prefix + (buffer[offset:] if offset else buffer)
+        header = pack_header(0, flags, len(inner), their_index, counter)
+        append(header + encrypt(pack_nonce(counter), inner, header))
+        counter += 1
+    epoch.send_counter = counter
+    return frames
+
+
+def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
+    """Open established frames of one epoch in order of arrival.
+
+    Frames that are replayed, too old, forged or shorter than an inner header are left out and counted. A frame that
+    is authentic but too short still uses up its counter (spec 01 section 5.2 step 4).
+    """
+    decrypt, pack_nonce, unpack_counter = epoch.decrypt, NONCE.pack, _COUNTER.unpack_from
+    window = epoch.window
+    highest = window.highest
+    plaintexts: list[bytes] = []
+    append = plaintexts.append
+    spans: list[Span] = []
+    failures = replays = nbytes = 0
+    first = last = -1
+    plain = b""
+    for frame in frames:
+        (counter,) = unpack_counter(frame, 8)
+        in_order = counter == highest + 1
+        if not in_order and not window.check(counter):
+            replays += 1
+            continue
+        try:
+            opened = decrypt(pack_nonce(counter), frame[_HEADER_SIZE:], frame[:_HEADER_SIZE])
+        except InvalidTag:
+            failures += 1
+            continue
+        if in_order:
+            highest = window.highest = counter
+        else:
+            window.accept(counter)
+            highest = window.highest
+        if len(opened) < _MIN_PLAINTEXT:
+            continue
+        if counter != last + 1 and nbytes:
+            spans.append(_span(first, last, plain, nbytes))
+            nbytes = 0
+        if not nbytes:
+            first = counter
+        plain, last = opened, counter
+        nbytes += len(frame)
+        append(opened)
+    if nbytes:
+        spans.append(_span(first, last, plain, nbytes))
+    return Opened(plaintexts, spans, failures, replays)
+
+
+def _span(first: int, last: int, plaintext: bytes, nbytes: int) -> Span:
+    return Span(first, last, _TIMESTAMP.unpack_from(plaintext)[0], nbytes)

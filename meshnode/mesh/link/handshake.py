@@ -1,0 +1,93 @@
+"""A link handshake we started and whose answer has not come: a first dial, a rekey or a probe of a silent peer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshnode.identity import PeerIdentity
+from meshnode.mesh.settings import RateLimitSettings
+from meshnode.noise import IkInitiator
+
+from .events import Path
+
+if TYPE_CHECKING:
+    from .peer import PeerLink
+
+_EAGER_GAPS = ((2.0, 0.25), (8.0, 0.5))
+
+
+class Handshake:
+    """The initiator's side of one IK handshake; every resend is byte-identical (spec 01 section 7.2).
+
+    `peer` is None for a first dial and names the live link for a rekey.
+    """
+
+    __slots__ = (
+        "configured_resend",
+        "early_frame_at",
+        "frame",
+        "index",
+        "link_id",
+        "next_resend",
+        "noise",
+        "path",
+        "peer",
+        "remote",
+        "resends",
+        "started",
+    )
+
+    def __init__(
+        self,
+        remote: PeerIdentity,
+        path: Path,
+        index: bytes,
+        noise: IkInitiator,
+        frame: bytes,
+        peer: PeerLink | None,
+        link_id: int,
+        now: float,
+    ) -> None:
+        self.remote = remote
+        self.path = path
+        self.index = index
+        self.noise = noise
+        self.frame = frame
+        self.peer = peer
+        self.link_id = link_id
+        self.started = now
+        self.resends = 0
+        self.next_resend = self.configured_resend = float("inf")
+        self.early_frame_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Handshake {self.index.hex()} to {self.remote.short_npub} at {self.path[1]}>"
+
+    def schedule(self, settings: RateLimitSettings, now: float) -> None:
+        """Set the time of the next resend: `interval * backoff ** resends` from now, a first dial's sooner."""
+        if self.resends >= settings.handshake_max_resends:
+            configured = float("inf")
+        else:
+            delay_ms = settings.handshake_resend_interval_ms * settings.handshake_resend_backoff**self.resends
+            configured = now + delay_ms / 1000
+        self.configured_resend = configured
+        self.next_resend = min(configured, self._eager_resend(now))
+
+    def resent(self, settings: RateLimitSettings, now: float) -> None:
+        """Note one more copy on the wire."""
+        if now >= self.configured_resend:
+            self.resends += 1
+            self.schedule(settings, now)
+        else:
+            self.next_resend = min(self.configured_resend, self._eager_resend(now))
+
+    def _eager_resend(self, now: float) -> float:
+        """When a first dial repeats itself beyond the configured schedule.
+
+        Two machines started together are up within moments of each other; a few early copies let them meet as soon as
+        the later one listens. Copies are byte-identical, which every responder takes for the duplicates they are.
+        """
+        if self.peer is not None:
+            return float("inf")
+        age = now - self.started
+        return next((now + gap for until, gap in _EAGER_GAPS if age < until), float("inf"))

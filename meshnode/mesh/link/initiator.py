@@ -1,0 +1,190 @@
+"""The initiator's side of link handshakes: dials, rekeys, probes of silent peers, and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.identity import PeerIdentity
+from meshnode.noise import IkInitiator, NoiseError, TransportKeys
+from meshnode.wire import WireError
+from meshnode.wire.link import Disconnect, DisconnectReason, Msg1, Msg2
+
+from .epoch import LinkEpoch
+from .events import DialFailed, Path
+from .handshake import Handshake
+from .peer import PeerLink
+from .responder import MIN_REKEY_AGE
+from .table import LinkTable
+
+_REKEY_DAMPENING = 30.0
+_PROBE_GAP = 2.0
+_LOST_ANSWER_SECS = 1.0
+
+
+class DialRefused(Exception):
+    """A dial was not started; the text says why."""
+
+
+class Initiator:
+    """Starts handshakes and finishes them (spec 01 sections 7.2, 7.3, 8.1 and 8.3)."""
+
+    def __init__(self, table: LinkTable, admit: Callable[[PeerIdentity, str], bool]) -> None:
+        self._table = table
+        self._admit = admit
+
+    # -- starting
+
+    def dial(self, remote: PeerIdentity, path: Path, now: float) -> Handshake:
+        """Send a first message to `remote` at `path`. Raises `DialRefused`."""
+        table = self._table
+        if remote == table.identity.peer:
+            raise DialRefused("that is our own identity")
+        if not self._admit(remote, "outbound_connect"):
+            raise DialRefused("denied by the access control list")
+        limits = table.settings.limits
+        dials = sum(1 for handshake in table.handshakes.values() if handshake.peer is None)
+        if limits.max_connections and dials >= limits.max_connections:
+            raise DialRefused("node.limits.max_connections handshakes are in progress")
+        if limits.max_links and dials + len(table.peers) >= limits.max_links:
+            raise DialRefused("node.limits.max_links links exist")
+        if limits.max_peers and len(table.peers) >= limits.max_peers and remote.node_addr not in table.peers:
+            raise DialRefused("node.limits.max_peers peers are connected")
+        handshake = self._begin(remote, path, None, now)
+        if handshake is None:
+            raise DialRefused("no free session index")
+        return handshake
+
+    def rekey(self, peer: PeerLink, now: float) -> None:
+        """Start a rekey of `peer`, unless one is in flight."""
+        if peer.rekey is None:
+            peer.rekey = self._begin(peer.identity, peer.path, peer, now)
+
+    def rekey_due(self, peer: PeerLink, now: float) -> bool:
+        """Whether the keys of `peer` are used up (spec 01 section 8.1)."""
+        settings = self._table.settings.rekey
+        if not settings.enabled or peer.rekey is not None:
+            return False
+        if peer.answered_rekey_at is not None and now - peer.answered_rekey_at < _REKEY_DAMPENING:
+            return False
+        age = now - peer.established_at
+        if age < MIN_REKEY_AGE:
+            return False
+        return age >= settings.after_secs + peer.jitter or peer.current.send_counter >= settings.after_messages
+
+    def _begin(self, remote: PeerIdentity, path: Path, peer: PeerLink | None, now: float) -> Handshake | None:
+        table = self._table
+        index = table.new_index()
+        if index is None:
+            return None
+        noise = IkInitiator(table.identity, remote, table.startup_epoch, table.entropy(32))
+        frame = Msg1(int.from_bytes(index, "little"), noise.message1()).encode()
+        link_id = table.new_link_id() if peer is None else peer.link_id
+        handshake = Handshake(remote, path, index, noise, frame, peer, link_id, now)
+        handshake.schedule(table.settings.rate_limit, now)
+        table.handshakes[index] = handshake
+        table.outbound.append((path, frame))
+        return handshake
+
+    # -- finishing
+
+    def message2(self, path: Path, frame: bytes, now: float) -> None:
+        """Take one second message from the network; a forged one leaves the handshake waiting."""
+        table = self._table
+        try:
+            message = Msg2.parse(frame)
+        except WireError:
+            table.counters.bad_state += 1
+            return
+        index = message.receiver_index.to_bytes(4, "little")
+        handshake = table.handshakes.get(index)
+        if handshake is None:
+            table.counters.unknown_connection += 1
+            return
+        try:
+            keys = handshake.noise.read_message2(message.noise)
+        except NoiseError:
+            table.counters.bad_state += 1
+            return
+        self._complete(handshake, path, keys, message.sender_index, now)
+
+    def _complete(self, handshake: Handshake, path: Path, keys: TransportKeys, their_index: int, now: float) -> None:
+        table = self._table
+        self.forget(handshake)
+        if handshake.peer is None and not self._admit(handshake.remote, "outbound_handshake"):
+            table.counters.bad_state += 1
+            table.events.append(DialFailed(handshake.remote, path, "denied by the access control list"))
+            return
+        epoch = LinkEpoch(keys, handshake.index, their_index, True, now)
+        remote_epoch = handshake.noise.remote_epoch
+        peer = table.peers.get(handshake.remote.node_addr)
+        if peer is not None and peer.remote_epoch != remote_epoch:
+            table.remove(peer, "restarted", redial=False)
+            peer = None
+        if peer is None:
+            # The other side waits for a first frame before it takes us for alive.
+            table.heartbeat(table.install(handshake.remote, path, epoch, remote_epoch, handshake.link_id, now), now)
+        elif handshake.peer is peer:
+            table.cut_over(peer, epoch, now)
+            table.heartbeat(peer, now)
+        elif table.identity.node_addr < peer.node_addr and not peer.current.initiator:
+            table.swap(peer, epoch, now)
+            table.remember_reply(peer, None)
+        else:
+            table.keep(peer, epoch, now)
+
+    def forget(self, handshake: Handshake) -> None:
+        """Stop waiting for the answer to `handshake`."""
+        self._table.handshakes.pop(handshake.index, None)
+        if handshake.peer is not None and handshake.peer.rekey is handshake:
+            handshake.peer.rekey = None
+
+    # -- waiting
+
+    def next_deadline(self) -> float | None:
+        """When the earliest handshake wants attention."""
+        return min((self._deadline(handshake) for handshake in self._table.handshakes.values()), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Resend, abandon or cure every handshake whose time has come."""
+        for handshake in list(self._table.handshakes.values()):
+            if handshake.early_frame_at is not None and now >= handshake.early_frame_at + _LOST_ANSWER_SECS:
+                self._cure_lost_answer(handshake, now)
+            elif now >= self._expiry(handshake):
+                self._give_up(handshake)
+            elif now >= handshake.next_resend:
+                self._resend(handshake, now)
+
+    def _expiry(self, handshake: Handshake) -> float:
+        return handshake.started + self._table.settings.rate_limit.handshake_timeout_secs
+
+    def _deadline(self, handshake: Handshake) -> float:
+        deadline = min(handshake.next_resend, self._expiry(handshake))
+        if handshake.early_frame_at is not None:
+            deadline = min(deadline, handshake.early_frame_at + _LOST_ANSWER_SECS)
+        return deadline
+
+    def _resend(self, handshake: Handshake, now: float) -> None:
+        if handshake.peer is not None:
+            handshake.path = handshake.peer.path
+        self._table.outbound.append((handshake.path, handshake.frame))
+        handshake.resent(self._table.settings.rate_limit, now)
+        if handshake.peer is not None and handshake.peer.is_silent(now):
+            handshake.next_resend = min(handshake.next_resend, now + _PROBE_GAP)
+
+    def _give_up(self, handshake: Handshake) -> None:
+        self.forget(handshake)
+        if handshake.peer is None:
+            self._table.events.append(DialFailed(handshake.remote, handshake.path, "no answer to the handshake"))
+
+    def _cure_lost_answer(self, handshake: Handshake, now: float) -> None:
+        """The peer already uses keys whose handshake answer got lost: start over while it still hears us.
+
+        It would otherwise stay deaf until one side declares the link dead (spec 01 section 18.1).
+        """
+        table, peer = self._table, handshake.peer
+        self.forget(handshake)
+        if peer is None or table.peers.get(peer.node_addr) is not peer:
+            return
+        table.send(peer, Disconnect(DisconnectReason.RESTART).encode(), now)
+        table.remove(peer, "lost rekey answer", redial=False)
+        self._begin(peer.identity, peer.path, None, now)

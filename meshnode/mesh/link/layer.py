@@ -1,0 +1,259 @@
+"""The link layer of one node (FMP): frames and time in; messages, frames, events and one deadline out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.settings import MeshSettings
+from meshnode.wire import WireError
+from meshnode.wire.link import (
+    DISCONNECT,
+    FLAG_CE,
+    FLAG_SP,
+    RECEIVER_REPORT,
+    SENDER_REPORT,
+    Disconnect,
+    DisconnectReason,
+)
+from meshnode.wire.reports import ReceiverReport, SenderReport
+
+from .candidate import Candidate
+from .epoch import LinkEpoch, Opened, open_run
+from .events import FirstRtt, LinkEvent, Path
+from .handshake import Handshake
+from .initiator import Initiator
+from .peer import PeerLink
+from .responder import Responder
+from .table import LinkCounters, LinkTable, Random
+
+_MIN_FRAME = 32
+_PHASE_ESTABLISHED = 0
+_PHASE_MESSAGE1 = 1
+_PHASE_MESSAGE2 = 2
+
+
+class LinkRun(NamedTuple):
+    """Authentic plaintexts that arrived together from one peer: `timestamp(4) | type(1) | body` each."""
+
+    peer: PeerLink
+    plaintexts: list[bytes]
+    ce: bool
+
+
+class LinkLayer:
+    """Every link of one node (spec 01).
+
+    After each call the driver drains `outbound` (frames with the path they leave on) and `events`, and asks for
+    `next_deadline`. `tick` wants to be called about once a second. `accepts(transport_id)` tells whether strangers may
+    open links there; `admit(identity, context)` is the access control list.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        startup_epoch: bytes,
+        settings: MeshSettings,
+        entropy: Callable[[int], bytes],
+        random: Random,
+        now: float,
+        accepts: Callable[[int], bool] = lambda transport_id: True,
+        admit: Callable[[PeerIdentity, str], bool] = lambda identity, context: True,
+    ) -> None:
+        self._settings = settings
+        self._table = LinkTable(identity, startup_epoch, settings, entropy, random)
+        self._responder = Responder(self._table, accepts, admit, now)
+        self._initiator = Initiator(self._table, admit)
+        self.dial = self._initiator.dial
+        self.seal = self._table.seal
+        self.send = self._table.send
+
+    # -- what a driver reads
+
+    @property
+    def peers(self) -> dict[bytes, PeerLink]:
+        """Active peers by node address."""
+        return self._table.peers
+
+    @property
+    def counters(self) -> LinkCounters:
+        return self._table.counters
+
+    @property
+    def handshakes(self) -> list[Handshake]:
+        """First dials in progress."""
+        return [handshake for handshake in self._table.handshakes.values() if handshake.peer is None]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Answered handshakes that are not proved yet."""
+        return list(self._table.candidates)
+
+    def drain_outbound(self) -> list[tuple[Path, bytes]]:
+        table = self._table
+        outbound, table.outbound = table.outbound, []
+        return outbound
+
+    def drain_events(self) -> list[LinkEvent]:
+        table = self._table
+        events, table.events = table.events, []
+        return events
+
+    # -- frames in
+
+    def receive(self, transport_id: int, address: str, frames: list[bytes], now: float) -> list[LinkRun]:
+        """Open the frames that arrived from `address`; handshakes are dealt with on the way.
+
+        Returns the plaintexts in order, grouped by runs of equal epoch and flags.
+        """
+        path = (transport_id, address)
+        runs: list[LinkRun] = []
+        group: list[bytes] = []
+        group_key = b""
+        for frame in frames:
+            # Phase and flags, then the index: equal for all frames of a run but for the length between them.
+            key = frame[:2] + frame[4:8]
+            if key != group_key:
+                if group:
+                    self._open_group(path, group, runs, now)
+                group, group_key = [], key
+            group.append(frame)
+        if group:
+            self._open_group(path, group, runs, now)
+        return runs
+
+    def _open_group(self, path: Path, frames: list[bytes], runs: list[LinkRun], now: float) -> None:
+        first = frames[0]
+        if len(first) < 4 or first[0] != _PHASE_ESTABLISHED:
+            for frame in frames:
+                self._handshake_frame(path, frame, now)
+            return
+        found = self._table.epochs.get(first[4:8])
+        if found is None:
+            self._unknown_index(first[4:8], len(frames), now)
+            return
+        if min(map(len, frames)) < _MIN_FRAME:
+            self.counters.malformed += sum(1 for frame in frames if len(frame) < _MIN_FRAME)
+            frames = [frame for frame in frames if len(frame) >= _MIN_FRAME]
+        epoch, owner = found
+        opened = open_run(epoch, frames)
+        if opened.failures or opened.replays:
+            self._count_refused(owner, opened)
+        if opened.plaintexts:
+            self._authentic(path, epoch, owner, first[1], opened, runs, now)
+
+    def _authentic(
+        self,
+        path: Path,
+        epoch: LinkEpoch,
+        owner: PeerLink | Candidate,
+        flags: int,
+        opened: Opened,
+        runs: list[LinkRun],
+        now: float,
+    ) -> None:
+        if isinstance(owner, Candidate):
+            proved = self._responder.prove(owner, path, now)
+            if proved is None:
+                return
+            owner = proved
+        if owner.path != path:
+            self._table.move(owner, path)
+        ce = bool(flags & FLAG_CE)
+        owner.heard(opened, ce, now)
+        if epoch is owner.current:
+            owner.measurement.spin_received(1 if flags & FLAG_SP else 0, opened.spans[-1].last_counter, now)
+        runs.append(LinkRun(owner, opened.plaintexts, ce))
+
+    def _count_refused(self, owner: PeerLink | Candidate, opened: Opened) -> None:
+        self.counters.decrypt_failed += opened.failures
+        self.counters.replayed += opened.replays
+        if isinstance(owner, PeerLink):
+            owner.consecutive_failures += opened.failures
+            owner.replays += opened.replays
+
+    def _unknown_index(self, index: bytes, count: int, now: float) -> None:
+        """Frames may overtake the answer to a rekey of ours; remember that the peer already uses the new keys."""
+        handshake = self._table.handshakes.get(index)
+        if handshake is None or handshake.peer is None:
+            self.counters.unknown_index += count
+        elif handshake.early_frame_at is None:
+            handshake.early_frame_at = now
+
+    def _handshake_frame(self, path: Path, frame: bytes, now: float) -> None:
+        if len(frame) < 4:
+            self.counters.malformed += 1
+        elif frame[0] == _PHASE_MESSAGE1:
+            self._responder.message1(path, frame, now)
+        elif frame[0] == _PHASE_MESSAGE2:
+            self._initiator.message2(path, frame, now)
+        else:
+            self.counters.malformed += 1
+
+    # -- link messages for this layer
+
+    def message(self, peer: PeerLink, message_type: int, body: bytes, now: float) -> None:
+        """Take a link message of this layer: reports and Disconnect; a Heartbeat needs nothing more."""
+        try:
+            if message_type == RECEIVER_REPORT:
+                report = ReceiverReport.parse_link(body)
+                if peer.measurement.receiver_report(report, peer.timestamp(now), now):
+                    self._table.events.append(FirstRtt(peer))
+            elif message_type == SENDER_REPORT:
+                peer.measurement.sender_report(SenderReport.parse_link(body))
+            elif message_type == DISCONNECT:
+                reason = Disconnect.parse(body).reason
+                self._table.remove(peer, f"disconnected by peer ({reason.name.lower()})", redial=True)
+        except WireError:
+            self.counters.malformed += 1
+
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        return self._initiator.next_deadline()
+
+    def handle_timeout(self, now: float) -> None:
+        self._initiator.handle_timeout(now)
+
+    def tick(self, now: float) -> None:
+        """Once a second: reports, heartbeats, liveness and rekeys of every peer (spec 01 section 12)."""
+        table = self._table
+        table.candidates.expire(now)
+        for peer in list(table.peers.values()):
+            if self._is_dead(peer, now):
+                table.remove(peer, "link dead: nothing heard", redial=True)
+                continue
+            for report in peer.measurement.reports_due(now):
+                table.send(peer, report, now)
+            self._keep_alive(peer, now)
+            table.end_drains(peer, now)
+            if self._initiator.rekey_due(peer, now) or (peer.rekey is None and peer.is_silent(now)):
+                self._initiator.rekey(peer, now)
+
+    def _is_dead(self, peer: PeerLink, now: float) -> bool:
+        return now - peer.last_heard >= self._settings.link_dead_timeout_secs
+
+    def _keep_alive(self, peer: PeerLink, now: float) -> None:
+        last = peer.last_heartbeat
+        if last is None or now - last >= self._settings.heartbeat_interval_secs:
+            self._table.heartbeat(peer, now)
+
+    # -- closing
+
+    def disconnect(self, peer: PeerLink, reason: DisconnectReason, now: float) -> None:
+        """Tell `peer` that the link ends, and end it; it is not redialled."""
+        self._table.send(peer, Disconnect(reason).encode(), now)
+        self._table.remove(peer, f"disconnected by us ({reason.name.lower()})", redial=False)
+
+    def shut_down(self, now: float) -> None:
+        """Disconnect from everybody and stop dialling."""
+        for peer in list(self._table.peers.values()):
+            self.disconnect(peer, DisconnectReason.SHUTDOWN, now)
+        self._table.handshakes.clear()
+
+    def cancel_dials(self, remote: PeerIdentity) -> None:
+        """Stop waiting for answers of `remote`."""
+        for handshake in self.handshakes:
+            if handshake.remote == remote:
+                self._initiator.forget(handshake)

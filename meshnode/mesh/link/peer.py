@@ -1,0 +1,127 @@
+"""An active peer: whom we are linked to, over which path, with which epochs, and how well it goes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from meshnode.identity import PeerIdentity
+from meshnode.mesh.mmp import Measurement
+
+from .epoch import LinkEpoch, Opened
+from .events import Path
+from .handshake import Handshake
+
+MIN_SILENCE = 2.5
+"""Seconds without a frame after which a link that should speak is probed."""
+
+
+class Draining(NamedTuple):
+    """An epoch that is only opened any more, until a point in time."""
+
+    epoch: LinkEpoch
+    until: float
+
+
+class PeerLink:
+    """One active peer (spec 01 section 4).
+
+    Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
+    rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes.
+    """
+
+    __slots__ = (
+        "answered_rekey_at",
+        "bytes_recv",
+        "bytes_sent",
+        "consecutive_failures",
+        "current",
+        "draining",
+        "established_at",
+        "handshake_reply",
+        "identity",
+        "inbound",
+        "jitter",
+        "k_bit",
+        "last_heard",
+        "last_heartbeat",
+        "link_id",
+        "measurement",
+        "node_addr",
+        "packets_recv",
+        "packets_sent",
+        "path",
+        "promoted_at",
+        "rekey",
+        "rekeys",
+        "remote_epoch",
+        "replays",
+        "rhythm",
+        "session_start",
+    )
+
+    def __init__(
+        self,
+        identity: PeerIdentity,
+        path: Path,
+        epoch: LinkEpoch,
+        remote_epoch: bytes,
+        measurement: Measurement,
+        link_id: int,
+        jitter: int,
+        now: float,
+    ) -> None:
+        self.identity = identity
+        self.node_addr = identity.node_addr
+        self.path = path
+        self.current = epoch
+        self.remote_epoch = remote_epoch
+        self.measurement = measurement
+        self.link_id = link_id
+        self.inbound = not epoch.initiator
+        self.draining: list[Draining] = []
+        self.handshake_reply: bytes | None = None
+        self.k_bit = 0
+        self.promoted_at = self.established_at = self.session_start = self.last_heard = now
+        self.last_heartbeat: float | None = None
+        self.answered_rekey_at: float | None = None
+        self.rekey: Handshake | None = None
+        self.rekeys = 0
+        self.jitter = jitter
+        self.rhythm = 0.0
+        self.consecutive_failures = self.replays = 0
+        self.packets_sent = self.packets_recv = self.bytes_sent = self.bytes_recv = 0
+
+    def __repr__(self) -> str:
+        return f"<PeerLink {self.identity.short_npub} at {self.path[1]}>"
+
+    def timestamp(self, now: float) -> int:
+        """Milliseconds since this link session started, modulo 2**32 (spec 01 section 3.2)."""
+        return int((now - self.session_start) * 1000) & 0xFFFFFFFF
+
+    def heard(self, opened: Opened, ce: bool, now: float) -> None:
+        """Account for authentic frames that arrived together."""
+        gap = now - self.last_heard
+        self.rhythm = gap if gap > self.rhythm else self.rhythm * 0.999
+        self.last_heard = now
+        self.consecutive_failures = 0
+        measurement = self.measurement
+        for first, last, timestamp, nbytes in opened.spans:
+            self.bytes_recv += nbytes
+            if first == last:
+                measurement.received(first, timestamp, nbytes, ce, now)
+            else:
+                measurement.received_run(first, last, timestamp, nbytes, last - first + 1 if ce else 0, now)
+        self.packets_recv += len(opened.plaintexts)
+
+    def sent(self, frames: list[bytes], timestamp: int) -> None:
+        """Account for frames just sealed with the current epoch."""
+        nbytes = sum(map(len, frames))
+        self.packets_sent += len(frames)
+        self.bytes_sent += nbytes
+        last = self.current.send_counter - 1
+        self.measurement.sent(last - len(frames) + 1, last, timestamp, nbytes)
+
+    def is_silent(self, now: float) -> bool:
+        """Whether a link that should speak has not, for longer than its own rhythm and round trip explain."""
+        patience = max(MIN_SILENCE, 1.5 * self.rhythm, 4 * (self.measurement.srtt_ms or 0) / 1000)
+        return now - self.last_heard >= patience

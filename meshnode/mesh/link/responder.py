@@ -1,0 +1,177 @@
+"""The responder's side of link handshakes: first messages in, second messages out, and the proof that makes a peer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.identity import PeerIdentity
+from meshnode.mesh.rate_limit import TokenBucket
+from meshnode.mesh.settings import MeshSettings
+from meshnode.noise import IkResponder, NoiseError
+from meshnode.wire import WireError
+from meshnode.wire.link import Msg1, Msg2
+
+from .candidate import Candidate
+from .epoch import LinkEpoch
+from .events import Path
+from .peer import PeerLink
+from .table import LinkTable
+
+MIN_REKEY_AGE = 30.0
+"""A session younger than this is not rekeyed: what looks like it is a crossing dial (spec 01 section 7.4 row D)."""
+
+_EPHEMERAL_SIZE = 33
+
+
+def established_bucket(settings: MeshSettings, now: float) -> TokenBucket:
+    """The bucket for first messages from addresses that already have a link (spec 01 section 10.1)."""
+    limits, rates = settings.limits, settings.rate_limit
+    burst, rate = rates.established_handshake_burst, rates.established_handshake_rate
+    if limits.max_peers == 0:
+        return TokenBucket(burst or rates.handshake_burst, rate or rates.handshake_rate, now)
+    cycles = limits.max_peers / max(settings.rekey.after_secs, 1) * (1 + rates.handshake_max_resends)
+    return TokenBucket(burst or limits.max_peers, rate or max(1.0, cycles), now)
+
+
+class Responder:
+    """Answers first messages and promotes whoever proves alive (spec 01 sections 7.4, 7.5, 8.2 and 10)."""
+
+    def __init__(
+        self,
+        table: LinkTable,
+        accepts: Callable[[int], bool],
+        admit: Callable[[PeerIdentity, str], bool],
+        now: float,
+    ) -> None:
+        self._table = table
+        self._accepts = accepts
+        self._admit = admit
+        rates = table.settings.rate_limit
+        self._strangers = TokenBucket(rates.handshake_burst, rates.handshake_rate, now)
+        self._established = established_bucket(table.settings, now)
+
+    def message1(self, path: Path, frame: bytes, now: float) -> None:
+        """Take one first message from the network; anything wrong with it is counted and ignored."""
+        table = self._table
+        owner = table.by_path.get(path)
+        bucket = self._strangers if owner is None else self._established
+        if not bucket.allow(now):
+            table.counters.rate_limited += 1
+            return
+        if owner is None and not self._accepts(path[0]):
+            table.counters.bad_state += 1
+            return
+        try:
+            message = Msg1.parse(frame)
+            if self._repeated(path, message.noise[:_EPHEMERAL_SIZE]):
+                return
+            noise = IkResponder(table.identity, table.startup_epoch)
+            noise.read_message1(message.noise)
+        except (WireError, NoiseError):
+            table.counters.bad_state += 1
+            return
+        if not self._admissible(noise, owner, path, now):
+            return
+        self._answer(path, message.sender_index, noise, now)
+
+    def _repeated(self, path: Path, ephemeral: bytes) -> bool:
+        """Deal with a first message seen before, without any public-key operation."""
+        table = self._table
+        candidate = table.candidates.find(ephemeral)
+        reply = candidate.reply if candidate is not None else table.replies.get(ephemeral)
+        if reply is not None:
+            table.outbound.append((path, reply))
+            return True
+        if table.candidates.was_used(ephemeral):
+            table.counters.replayed_handshake += 1
+            return True
+        return False
+
+    def _admissible(self, noise: IkResponder, owner: PeerLink | None, path: Path, now: float) -> bool:
+        """Classify a decrypted first message by identity (spec 01 section 7.4 step 7)."""
+        table, remote = self._table, noise.remote
+        if remote.node_addr == table.identity.node_addr:
+            table.counters.own_identity += 1
+            return False
+        if owner is not None and owner.identity != remote and not self._accepts(path[0]):
+            table.counters.bad_state += 1
+            return False
+        peer = table.peers.get(remote.node_addr)
+        if peer is None or peer.remote_epoch != noise.remote_epoch:
+            allowed = (peer is not None or self._has_room(remote)) and self._admit(remote, "inbound_handshake")
+        else:
+            allowed = self._yield_rekey(peer)
+        if not allowed:
+            table.counters.bad_state += 1
+        return allowed
+
+    def _has_room(self, remote: PeerIdentity) -> bool:
+        table = self._table
+        limit = table.settings.limits.max_peers
+        if not limit or len(table.peers) < limit:
+            return True
+        return any(handshake.remote == remote for handshake in table.handshakes.values())
+
+    def _yield_rekey(self, peer: PeerLink) -> bool:
+        """Break a tie of two rekeys: the smaller address stays initiator (spec 01 section 8.5)."""
+        if peer.rekey is None:
+            return True
+        if self._table.identity.node_addr < peer.node_addr:
+            return False
+        self._table.abandon_rekey(peer)
+        return True
+
+    def _answer(self, path: Path, their_index: int, noise: IkResponder, now: float) -> None:
+        table = self._table
+        index = table.new_index()
+        if index is None:
+            table.counters.bad_state += 1
+            return
+        message2 = noise.write_message2(table.entropy(32))
+        reply = Msg2(int.from_bytes(index, "little"), their_index, message2).encode()
+        epoch = LinkEpoch(noise.keys, index, their_index, False, now)
+        candidate = Candidate(
+            noise.remote, path, epoch, noise.remote_epoch, noise.remote_ephemeral, reply, table.new_link_id(), now
+        )
+        table.candidates.add(candidate)
+        table.epochs[index] = (epoch, candidate)
+        table.outbound.append((path, reply))
+
+    def prove(self, candidate: Candidate, path: Path, now: float) -> PeerLink | None:
+        """A frame authenticated under `candidate`: it is alive, so act on its handshake.
+
+        Returns the peer the frame belongs to, or None when there is no room for another one.
+        """
+        table = self._table
+        peer = table.peers.get(candidate.identity.node_addr)
+        if peer is None and not self._has_room(candidate.identity):
+            table.counters.bad_state += 1
+            table.candidates.discard(candidate)
+            return None
+        table.candidates.take(candidate)
+        if peer is not None and peer.remote_epoch == candidate.remote_epoch:
+            self._join(peer, candidate, now)
+        else:
+            if peer is not None:
+                table.remove(peer, "restarted", redial=False)
+            peer = table.install(
+                candidate.identity, path, candidate.epoch, candidate.remote_epoch, candidate.link_id, now
+            )
+        if peer.current is candidate.epoch:
+            table.remember_reply(peer, candidate)
+        return peer
+
+    def _join(self, peer: PeerLink, candidate: Candidate, now: float) -> None:
+        """The proved handshake is of a live peer: a crossing dial or a rekey."""
+        table = self._table
+        crossing = (
+            peer.current.initiator and not peer.rekeys and candidate.created - peer.established_at < MIN_REKEY_AGE
+        )
+        if not crossing:
+            peer.answered_rekey_at = now
+            table.abandon_rekey(peer)
+            table.cut_over(peer, candidate.epoch, now)
+        elif table.identity.node_addr < peer.node_addr:
+            table.keep(peer, candidate.epoch, now)
+        else:
+            table.swap(peer, candidate.epoch, now)

@@ -1,0 +1,394 @@
+"""Links between nodes: establishment, crossing dials, rekey, restart, liveness and strangers (spec 01 sections 5-10)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshnode.mesh.link import DialFailed, DialRefused, PeerDown, PeerUp
+from meshnode.mesh.settings import LimitSettings, MeshSettings, RekeySettings
+from meshnode.wire.link import DisconnectReason
+
+from .link_rig import LinkHost, LinkNet
+
+MESSAGE = b"\x99payload"
+
+
+def pair(**changes: object) -> tuple[LinkNet, LinkHost, LinkHost]:
+    """Two hosts, the first with the smaller node address."""
+    hosts = sorted(
+        (LinkHost("h1", 1, MeshSettings(**changes)), LinkHost("h2", 2, MeshSettings(**changes))),  # type: ignore[arg-type]
+        key=lambda host: host.identity.node_addr,
+    )
+    return LinkNet(*hosts), hosts[0], hosts[1]
+
+
+def linked(**changes: object) -> tuple[LinkNet, LinkHost, LinkHost]:
+    net, small, large = pair(**changes)
+    net.dial(small, large)
+    net.settle()
+    net.run(1.0)
+    return net, small, large
+
+
+def exchange(net: LinkNet, a: LinkHost, b: LinkHost) -> None:
+    """Assert that a message passes in both directions."""
+    for source, target in ((a, b), (b, a)):
+        target.received.clear()
+        source.layer.send(source.peer(target), MESSAGE, net.now)
+        net.settle()
+        assert MESSAGE in target.received, f"{source.name} -> {target.name}"
+
+
+def test_a_dial_makes_both_sides_peers() -> None:
+    net, small, large = linked()
+    assert small.names() == ["PeerUp"]
+    assert large.names() == ["PeerUp"]
+    assert not small.peer(large).inbound
+    assert large.peer(small).inbound
+    exchange(net, small, large)
+
+
+def test_the_first_message_is_resent_byte_for_byte() -> None:
+    net, small, large = pair()
+    net.wire = lambda *_: []
+    net.dial(small, large)
+    net.run(16)
+    frames = {frame for _, _, frame in net.log}
+    assert len(frames) == 1
+    assert 5 < len(net.log) < 30
+
+
+def test_a_lost_answer_is_repeated_without_a_new_handshake() -> None:
+    net, small, large = pair()
+    lost: list[bytes] = []
+
+    def drop_first_answer(source: str, target: str, frame: bytes) -> list[bytes]:
+        if frame[0] == 2 and not lost:
+            lost.append(frame)
+            return []
+        return [frame]
+
+    net.wire = drop_first_answer
+    net.dial(small, large)
+    net.run(2)
+    answers = {frame for _, _, frame in net.log if frame[0] == 2}
+    assert answers == set(lost)
+    exchange(net, small, large)
+
+
+def test_an_unanswered_dial_fails_after_its_timeout() -> None:
+    net, small, large = pair()
+    net.wire = lambda *_: []
+    net.dial(small, large)
+    net.run(29)
+    assert small.events == []
+    net.run(3)
+    (event,) = small.events
+    assert isinstance(event, DialFailed)
+    assert small.layer.handshakes == []
+
+
+def test_a_forged_answer_does_not_end_the_dial() -> None:
+    net, small, large = pair()
+    net.wire = lambda source, target, frame: [frame[:60] + bytes(9), frame] if frame[0] == 2 else [frame]
+    net.dial(small, large)
+    net.settle()
+    assert small.names() == ["PeerUp"]
+    assert small.layer.counters.bad_state == 1
+
+
+@pytest.mark.parametrize("first", ["small", "large", "both"])
+def test_crossing_dials_end_in_one_working_link(first: str) -> None:
+    net, small, large = pair()
+    held: list[tuple[str, str, bytes]] = []
+
+    def hold(source: str, target: str, frame: bytes) -> list[bytes]:
+        late = {"small": large.name, "large": small.name}.get(first)
+        if source == late and frame[0] == 1 and not held:
+            held.append((source, target, frame))
+            return []
+        return [frame]
+
+    net.wire = hold
+    net.dial(small, large)
+    net.dial(large, small)
+    net.settle()
+    for source, target, frame in held:
+        net.inject(source, net.hosts[target], frame)
+    net.run(3)
+    exchange(net, small, large)
+    net.run(15)
+    exchange(net, small, large)
+    assert small.names().count("PeerUp") == large.names().count("PeerUp") == 1
+    assert "PeerDown" not in small.names() + large.names()
+    assert small.peer(large).current.their_index == int.from_bytes(large.peer(small).current.our_index, "little")
+
+
+def test_the_crossing_dial_of_the_smaller_address_survives() -> None:
+    net, small, large = pair()
+    net.dial(small, large)
+    net.dial(large, small)
+    net.run(3)
+    assert small.peer(large).current.initiator
+    assert not large.peer(small).current.initiator
+    assert small.peer(large).k_bit == large.peer(small).k_bit == 0
+
+
+def test_a_replayed_first_message_makes_no_peer() -> None:
+    net, small, large = pair()
+    net.dial(small, large)
+    ((_, frame),) = small.layer.drain_outbound()
+    net.inject("attacker", large, frame)
+    net.settle()
+    assert large.layer.peers == {}
+    assert large.events == []
+    net.run(32)
+    assert large.layer.candidates == []
+
+
+def test_a_replayed_first_message_does_not_disturb_a_live_link() -> None:
+    net, small, large = linked()
+    (recorded,) = [frame for _, _, frame in net.log if frame[0] == 1]
+    net.run(60)
+    net.inject("attacker", large, recorded)
+    net.run(5)
+    assert large.peer(small).path == (1, small.name)
+    assert large.peer(small).k_bit == 0
+    exchange(net, small, large)
+
+
+def test_a_restarted_peer_is_recognised_by_its_epoch() -> None:
+    net, small, large = linked()
+    reborn = LinkHost(small.name, 77, identity=small.identity)
+    net.hosts[small.name] = reborn
+    net.dial(reborn, large)
+    net.settle()
+    assert large.names() == ["PeerUp", "PeerDown", "PeerUp"]
+    exchange(net, reborn, large)
+
+
+def test_a_restarted_listener_is_found_by_the_dialler_within_five_seconds() -> None:
+    net, small, large = linked()
+    net.run(20)
+    reborn = LinkHost(large.name, 78, identity=large.identity)
+    net.hosts[large.name] = reborn
+    net.run(5)
+    assert small.names() == ["PeerUp", "PeerDown", "PeerUp"]
+    exchange(net, small, reborn)
+
+
+def test_a_listener_that_stays_away_longer_is_still_found_soon_after() -> None:
+    net, small, large = linked()
+    net.run(20)
+    del net.hosts[large.name]
+    net.run(18)
+    reborn = LinkHost(large.name, 78, identity=large.identity)
+    net.hosts[large.name] = reborn
+    net.run(3)
+    exchange(net, small, reborn)
+
+
+def test_a_silent_peer_is_declared_dead() -> None:
+    net, small, large = linked()
+    net.wire = lambda *_: []
+    net.run(29)
+    assert small.names() == ["PeerUp"]
+    net.run(3)
+    assert small.names() == ["PeerUp", "PeerDown"]
+    assert small.layer.peers == {}
+
+
+def test_an_idle_link_stays_up() -> None:
+    net, small, large = linked()
+    net.run(300)
+    assert small.names().count("PeerUp") == 1
+    assert "PeerDown" not in small.names() + large.names()
+    exchange(net, small, large)
+
+
+def test_disconnect_removes_the_peer_on_both_sides() -> None:
+    net, small, large = linked()
+    small.layer.disconnect(small.peer(large), DisconnectReason.CONFIGURATION_CHANGE, net.now)
+    net.settle()
+    assert small.layer.peers == large.layer.peers == {}
+    (down,) = [event for event in large.events if isinstance(event, PeerDown)]
+    assert down.redial
+    (down,) = [event for event in small.events if isinstance(event, PeerDown)]
+    assert not down.redial
+
+
+@pytest.mark.parametrize("initiator", ["small", "large"])
+def test_a_rekey_changes_keys_and_toggles_k(initiator: str) -> None:
+    net, small, large = linked()
+    one, other = (small, large) if initiator == "small" else (large, small)
+    net.run(40)
+    before = one.peer(other).current
+    one.layer._initiator.rekey(one.peer(other), net.now)
+    net.settle()
+    assert one.peer(other).current is not before
+    assert one.peer(other).k_bit == other.peer(one).k_bit == 1
+    exchange(net, small, large)
+    net.run(12)
+    assert one.peer(other).draining == other.peer(one).draining == []
+    exchange(net, small, large)
+
+
+def test_frames_of_the_old_epoch_are_opened_while_it_drains() -> None:
+    net, small, large = linked()
+    net.run(40)
+    (late,) = small.layer.seal(small.peer(large), b"", [MESSAGE], 0, 0, net.now)
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.settle()
+    large.received.clear()
+    net.inject(small.name, large, late)
+    assert MESSAGE in large.received
+
+
+def test_two_rekeys_at_once_end_in_one() -> None:
+    net, small, large = linked()
+    net.run(40)
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    large.layer._initiator.rekey(large.peer(small), net.now)
+    net.settle()
+    assert small.peer(large).k_bit == large.peer(small).k_bit == 1
+    assert small.peer(large).rekey is large.peer(small).rekey is None
+    exchange(net, small, large)
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+def test_a_lost_rekey_message_does_not_interrupt_the_link(phase: int) -> None:
+    net, small, large = linked()
+    net.run(40)
+    lost: list[bytes] = []
+
+    def drop_once(source: str, target: str, frame: bytes) -> list[bytes]:
+        if frame[0] == phase and not lost:
+            lost.append(frame)
+            return []
+        return [frame]
+
+    net.wire = drop_once
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.settle()
+    exchange(net, small, large)
+    net.run(4)
+    assert lost
+    assert small.peer(large).k_bit == large.peer(small).k_bit == 1
+    exchange(net, small, large)
+    assert "PeerDown" not in small.names() + large.names()
+
+
+def test_rekeys_happen_by_age_and_by_message_count() -> None:
+    net, small, large = linked(rekey=RekeySettings(after_secs=60, after_messages=1 << 40))
+    net.run(180)
+    assert small.peer(large).rekeys >= 2
+    net, small, large = linked(rekey=RekeySettings(after_secs=1 << 40, after_messages=50))
+    for _ in range(60):
+        small.layer.send(small.peer(large), MESSAGE, net.now)
+    net.run(35)
+    assert small.peer(large).rekeys == 1
+    exchange(net, small, large)
+
+
+def test_a_peer_that_already_uses_new_keys_is_met_again_when_its_answer_is_lost() -> None:
+    """A v0.4 responder cuts over on its own; when its answer is lost for good we start over (section 18.1)."""
+    net, small, large = linked()
+    net.run(40)
+    net.wire = lambda source, target, frame: [] if frame[0] == 2 else [frame]
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.settle()
+    (candidate,) = large.layer.candidates
+    large.layer._table.candidates.take(candidate)
+    large.layer._table.cut_over(large.peer(small), candidate.epoch, net.now)
+    large.layer.send(large.peer(small), MESSAGE, net.now)
+    net.settle()
+    net.wire = lambda source, target, frame: [frame]
+    net.run(3)
+    exchange(net, small, large)
+
+
+def test_the_source_of_an_authentic_frame_becomes_the_address() -> None:
+    net, small, large = linked()
+    (frame,) = small.layer.seal(small.peer(large), b"", [MESSAGE], 0, 0, net.now)
+    net.inject("elsewhere", large, frame)
+    assert large.peer(small).path == (1, "elsewhere")
+    net.inject("nowhere", large, frame)
+    assert large.peer(small).path == (1, "elsewhere"), "a replay moves nobody"
+
+
+def test_our_own_identity_is_neither_dialled_nor_answered() -> None:
+    net, small, _ = pair()
+    with pytest.raises(DialRefused):
+        net.dial(small, small)
+    mirror = LinkHost("mirror", 5)
+    mirror.layer.dial(small.identity.peer, (1, small.name), 0.0)
+    twin = LinkHost("twin", 6, identity=small.identity)
+    twin.layer._initiator._begin(small.identity.peer, (1, small.name), None, 0.0)
+    ((_, frame),) = twin.layer.drain_outbound()
+    net.inject("twin", small, frame)
+    assert small.layer.drain_outbound() == []
+    assert small.layer.counters.own_identity == 1
+
+
+def test_a_full_node_admits_no_stranger_but_keeps_its_peers() -> None:
+    net, small, large = linked(limits=LimitSettings(max_peers=1))
+    stranger = LinkHost("stranger", 9)
+    net.hosts["stranger"] = stranger
+    net.dial(stranger, large)
+    net.run(3)
+    assert stranger.layer.peers == {}
+    exchange(net, small, large)
+
+
+def test_first_messages_of_strangers_are_rate_limited() -> None:
+    _, small, _ = pair()
+    rng = Random(3)
+    for number in range(1000):
+        small.layer.receive(1, f"stranger{number}", [b"\x01\x00\x6e\x00" + rng.randbytes(110)], 0.0)
+    assert small.layer.counters.rate_limited == 900
+    assert small.layer.drain_outbound() == []
+
+
+def test_candidates_are_bounded() -> None:
+    settings_ = MeshSettings(limits=LimitSettings(max_pending_inbound=8))
+    settings_.rate_limit.handshake_burst = 1000
+    target = LinkHost("target", 1, settings_)
+    for seed in range(40):
+        dialler = LinkHost(f"d{seed}", 100 + seed)
+        dialler.layer.dial(target.identity.peer, (1, "target"), 0.0)
+        ((_, frame),) = dialler.layer.drain_outbound()
+        target.layer.receive(1, dialler.name, [frame], 0.0)
+    assert len(target.layer.candidates) == 8
+    assert len(target.layer._table.epochs) == 8
+
+
+def test_peer_up_events_carry_the_peer() -> None:
+    _, small, large = linked()
+    (event,) = small.events
+    assert isinstance(event, PeerUp)
+    assert event.peer is small.peer(large)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_from_the_network_are_counted_not_raised(frames: list[bytes]) -> None:
+    net, small, large = _SHARED
+    small.layer.receive(1, "stranger", frames, net.now)
+    small.layer.receive(1, large.name, frames, net.now)
+    small.layer.drain_outbound()
+
+
+@given(st.integers(0, 255), st.binary(max_size=100))
+@settings(max_examples=200, deadline=None)
+def test_any_link_message_from_a_peer_is_survived(message_type: int, body: bytes) -> None:
+    if message_type == 0x50:
+        return
+    net, small, large = _SHARED
+    small.layer.message(small.peer(large), message_type, body, net.now)
+
+
+_SHARED = linked()
