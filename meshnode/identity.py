@@ -202,8 +202,8 @@ def bech32_encode(prefix: str, data: bytes) -> str:
 
 def bech32_decode(text: str) -> tuple[str, bytes]:
     """Return prefix and data of a bech32 or bech32m text; raise `IdentityError` when it is neither."""
-    if text not in (text.lower(), text.upper()):
-        raise IdentityError("it mixes upper and lower case")
+    if not text.isascii() or text not in (text.lower(), text.upper()):
+        raise IdentityError("it mixes upper and lower case or is not ASCII")
     prefix, separator, tail = text.lower().rpartition("1")
     if not prefix or not separator or len(tail) < _CHECKSUM_LENGTH or len(text) > _MAX_BECH32_LENGTH:
         raise IdentityError("it is not bech32 text")

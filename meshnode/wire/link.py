@@ -33,11 +33,15 @@ PREFIX = Struct("<BBH")
 ESTABLISHED = Struct("<BBHIQ")
 """Header of an established frame: the prefix, the receiver's index, the counter. Its 16 bytes are the AAD."""
 
+INNER = Struct("<IB")
+"""Start of the inner plaintext: the sender's timestamp in ms and the message type."""
+
 ESTABLISHED_OVERHEAD = 32
 """Bytes of an established frame that are not inner plaintext: header and tag."""
 
 MSG1_SIZE = 114
 MSG2_SIZE = 69
+_TIMESTAMP = Struct("<I")
 _MSG1 = Struct("<BBHI106s")
 _MSG2 = Struct("<BBHII57s")
 
@@ -63,6 +67,25 @@ class EstablishedHeader:
     def encode(self) -> bytes:
         """Return the 16 header bytes."""
         return ESTABLISHED.pack(PHASE_ESTABLISHED, self.flags, self.payload_length, self.receiver_index, self.counter)
+
+
+@dataclass(slots=True)
+class EstablishedPlaintext:
+    """What an established frame holds: the sender's clock and a link message, type byte first."""
+
+    timestamp: int
+    message: bytes
+
+    @classmethod
+    def parse(cls, plaintext: bytes) -> EstablishedPlaintext:
+        """Read an opened frame; raise `WireError` when it has no message type."""
+        need(plaintext, INNER.size, "an inner plaintext")
+        timestamp, _msg_type = INNER.unpack_from(plaintext)
+        return cls(timestamp, plaintext[INNER.size - 1 :])
+
+    def encode(self) -> bytes:
+        """Return the plaintext to seal."""
+        return _TIMESTAMP.pack(self.timestamp) + self.message
 
 
 @dataclass(slots=True)
