@@ -1,0 +1,188 @@
+"""What the parts of the session layer share: the table, the outputs, the deadlines and the making of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Protocol
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.settings import MeshSettings
+from meshnode.wire.coordinates import encode_coordinates
+from meshnode.wire.session import COORDS_WARMUP, CP, INNER
+
+from .counters import ErrorCounters, SessionCounters
+from .errors import SessionNotReady
+from .events import CloseReason, LookupWanted, Outgoing, Queued, SessionClosed, SessionEvent
+from .identity_cache import IdentityCache
+from .pending import PendingQueues
+from .session import NEVER, EarlyMessage, Session
+
+EARLY_MESSAGES = 16
+EARLY_SOURCES = 256
+REKEY_JITTER = 15
+DEFAULT_TRANSPORT_MTU = 1280
+
+
+class Coordinates(Protocol):
+    """What sessions need of the router."""
+
+    @property
+    def own_coordinates(self) -> list[bytes]:
+        """Our own place in the tree, ourselves first, the root last."""
+
+    def coordinates_for(self, destination: bytes, now: float) -> list[bytes] | None:
+        """The cached place of another node."""
+
+    def forget_coordinates(self, destination: bytes) -> None:
+        """Drop the cached place of another node."""
+
+    def next_hop(self, destination: bytes, now: float) -> bytes | None:
+        """The link peer towards `destination`, None without a route."""
+
+
+class Jitter(Protocol):
+    """The part of `random.Random` that is used."""
+
+    def randint(self, a: int, b: int, /) -> int:
+        """A whole number from a to b, both included."""
+
+
+class Core:
+    """State of the session layer; each part of the layer works on it and none keeps state of its own elsewhere."""
+
+    __slots__ = (
+        "_deadlines",
+        "coordinates",
+        "counters",
+        "datagrams",
+        "early",
+        "entropy",
+        "errors",
+        "events",
+        "identities",
+        "identity",
+        "outbound",
+        "own",
+        "packets",
+        "random",
+        "sessions",
+        "settings",
+        "startup_epoch",
+        "transport_mtu",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        startup_epoch: bytes,
+        settings: MeshSettings,
+        entropy: Callable[[int], bytes],
+        random: Jitter,
+        coordinates: Coordinates,
+        identities: IdentityCache,
+    ) -> None:
+        self.identity = identity
+        self.own = identity.node_addr
+        self.startup_epoch = startup_epoch
+        self.settings = settings
+        self.entropy = entropy
+        self.random = random
+        self.coordinates = coordinates
+        self.identities = identities
+        self.transport_mtu = DEFAULT_TRANSPORT_MTU
+        self.sessions: dict[bytes, Session] = {}
+        self.outbound: list[Outgoing] = []
+        self.events: list[SessionEvent] = []
+        self.counters = SessionCounters()
+        self.errors = ErrorCounters()
+        bounds = settings.session.pending_packets_per_dest, settings.session.pending_max_destinations
+        self.packets: PendingQueues[Queued] = PendingQueues(*bounds)
+        self.datagrams: PendingQueues[Queued] = PendingQueues(*bounds)
+        self.early: PendingQueues[EarlyMessage] = PendingQueues(EARLY_MESSAGES, EARLY_SOURCES)
+        self._deadlines: list[tuple[float, bytes]] = []
+
+    def draw_jitter(self) -> int:
+        """Seconds by which one key epoch's life differs from the configured one."""
+        return self.random.randint(-REKEY_JITTER, REKEY_JITTER)
+
+    def send(self, session: Session, payload: bytes) -> None:
+        """Hand a finished message to the driver."""
+        self.outbound.append(Outgoing(session.address, payload))
+
+    def send_inner(self, session: Session, message_type: int, body: bytes, now: float) -> None:
+        """Seal and send one message that is not data: no coordinates, no effect on the idle timer."""
+        self.send(session, self._sealed(session, message_type, body, session.k_flag, b"", now))
+
+    def send_warmup(self, session: Session, now: float) -> None:
+        """Send a CoordsWarmup: it renews our coordinates on the way and proves our keys to the peer."""
+        self.send(session, self.warmup(session, self.coordinate_pair(session.address, now), now))
+
+    def warmup(self, session: Session, coordinates: bytes, now: float) -> bytes:
+        """Seal a CoordsWarmup with coordinates from `coordinate_pair`."""
+        return self._sealed(session, COORDS_WARMUP, b"", CP | session.k_flag, coordinates, now)
+
+    def coordinate_pair(self, remote: bytes, now: float) -> bytes:
+        """Our coordinates and the remote's in the form messages carry them (spec 02 section 3.2)."""
+        own, theirs = self.coordinate_lists(remote, now)
+        return encode_coordinates(own) + encode_coordinates(theirs)
+
+    def coordinate_lists(self, remote: bytes, now: float) -> tuple[list[bytes], list[bytes]]:
+        """Our coordinates and the remote's; ours again where those are unknown, as only towards a direct peer."""
+        own = self.coordinates.own_coordinates
+        return own, self.coordinates.coordinates_for(remote, now) or own
+
+    def want_lookup(self, remote: bytes) -> None:
+        """Ask for fresh coordinates, which can only be verified for a known key."""
+        if self.identities.peek_exact(remote) is not None:
+            self.events.append(LookupWanted(remote))
+
+    def learn(self, remote: PeerIdentity, now: float) -> None:
+        """Remember who is behind an address."""
+        self.identities.insert(remote, now)
+
+    def take_queued(self, remote: bytes) -> list[Queued]:
+        """Remove and return everything that waits for `remote`."""
+        return self.packets.take(remote) + self.datagrams.take(remote)
+
+    def remove(self, session: Session, reason: CloseReason) -> None:
+        """Forget an entry and what waits for it."""
+        if self.sessions.get(session.address) is session:
+            del self.sessions[session.address]
+        self.take_queued(session.address)
+        self.early.take(session.address)
+        self.events.append(SessionClosed(session.address, reason))
+
+    def wake(self, session: Session, when: float) -> None:
+        """Make sure that the session is served at `when`."""
+        if when < session.wake_at:
+            session.wake_at = when
+            heappush(self._deadlines, (when, session.address))
+
+    def next_deadline(self) -> float | None:
+        """When the next session wants service."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def due(self, now: float) -> list[Session]:
+        """Sessions whose deadline is reached, each once; they are to be served and armed again."""
+        deadlines = self._deadlines
+        sessions = []
+        while deadlines and deadlines[0][0] <= now:
+            when, address = heappop(deadlines)
+            session = self.sessions.get(address)
+            if session is not None and session.wake_at == when:
+                session.wake_at = NEVER
+                sessions.append(session)
+        return sessions
+
+    def _sealed(
+        self, session: Session, message_type: int, body: bytes, flags: int, coordinates: bytes, now: float
+    ) -> bytes:
+        epoch, measurement = session.current, session.measurement
+        if epoch is None:
+            raise SessionNotReady(f"no session with {session.address.hex()}")
+        timestamp, counter = session.timestamp(now), epoch.send_counter
+        inner = INNER.pack(timestamp, message_type, measurement.spin_bit)
+        message = epoch.seal(flags, inner + body, coordinates)
+        measurement.sent(counter, counter, timestamp, len(inner) + len(body) + 16)
+        return message

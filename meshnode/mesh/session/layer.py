@@ -1,0 +1,370 @@
+"""The session layer as its driver sees it (spec 02 sections 2 to 10).
+
+Sans-IO: messages and time go in; messages, events and the next deadline come out. After every call the driver drains
+`outbound`, then `events`: a session is announced in `events` after the handshake message in `outbound` that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.settings import MeshSettings
+from meshnode.wire import PathMtuNotification, SessionAck, SessionMessage3, SessionSetup, WireError
+from meshnode.wire.session import (
+    PATH_MTU_NOTIFICATION,
+    PHASE_ACK,
+    PHASE_ENCRYPTED,
+    PHASE_MSG3,
+    PHASE_SETUP,
+    PREFIX,
+    EncryptedMessage,
+    U,
+)
+
+from .core import Coordinates, Core, Jitter
+from .counters import ErrorCounters, SessionCounters
+from .errors import SessionNotReady
+from .events import CloseReason, Delivery, Outgoing, PendingExpired, PendingReady, Queued, SessionEvent
+from .identity_cache import IdentityCache
+from .opening import OpeningHandshakes
+from .receiving import Arrival, Receiving
+from .rekey import Rekeying
+from .revival import Revival
+from .sending import Sending
+from .session import EarlyMessage, Session, SessionState
+from .setup_limiter import SetupLimiter
+from .signals import Signals
+
+_HANDSHAKE_SIZES = {PHASE_SETUP: 33, PHASE_ACK: 57, PHASE_MSG3: 73}
+
+
+class SessionLayer:
+    """All end-to-end sessions of one node.
+
+    `identities` may be shared with the node; without it the layer keeps its own. `transport_mtu` is the smallest MTU
+    of any operational transport, for the node to keep up to date (section 10.1).
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        startup_epoch: bytes,
+        settings: MeshSettings,
+        entropy: Callable[[int], bytes],
+        random: Jitter,
+        coordinates: Coordinates,
+        identities: IdentityCache | None = None,
+    ) -> None:
+        if identities is None:
+            identities = IdentityCache(settings.cache.identity_size)
+        core = self._core = Core(identity, startup_epoch, settings, entropy, random, coordinates, identities)
+        self._limiter = SetupLimiter(settings)
+        self._opening = OpeningHandshakes(core)
+        self._rekeying = Rekeying(core)
+        self._revival = Revival(core, self._rekeying)
+        self._signals = Signals(core)
+        self._sending = Sending(core)
+        self._receiving = Receiving(core, self._rekeying, self._revival)
+        # Which handshake message is legal in which state; what is missing here is counted as bad_state (section 6.2).
+        self._on_setup: dict[SessionState, Callable[[Session, SessionSetup, float], None]] = {
+            SessionState.INITIATING: self._opening.contested,
+            SessionState.AWAITING_MESSAGE3: self._opening.repeat_ack,
+            SessionState.ESTABLISHED: self._rekeying.take_setup,
+        }
+        self._on_ack: dict[SessionState, Callable[[Session, SessionAck, float], None]] = {
+            SessionState.INITIATING: self._opening.take_ack,
+            SessionState.ESTABLISHED: self._take_rekey_ack,
+        }
+
+    @property
+    def sessions(self) -> dict[bytes, Session]:
+        """The session table by remote NodeAddr; read only."""
+        return self._core.sessions
+
+    @property
+    def identities(self) -> IdentityCache:
+        """Who is behind which address."""
+        return self._core.identities
+
+    @property
+    def counters(self) -> SessionCounters:
+        """The session family of counters."""
+        return self._core.counters
+
+    @property
+    def errors(self) -> ErrorCounters:
+        """The error-signal family of counters."""
+        return self._core.errors
+
+    @property
+    def outbound(self) -> list[Outgoing]:
+        """Messages to originate; the driver swaps the list."""
+        return self._core.outbound
+
+    @outbound.setter
+    def outbound(self, messages: list[Outgoing]) -> None:
+        self._core.outbound = messages
+
+    @property
+    def events(self) -> list[SessionEvent]:
+        """What happened; the driver swaps the list."""
+        return self._core.events
+
+    @events.setter
+    def events(self, events: list[SessionEvent]) -> None:
+        self._core.events = events
+
+    @property
+    def transport_mtu(self) -> int:
+        """Bytes of link frame that fit through any of our transports."""
+        return self._core.transport_mtu
+
+    @transport_mtu.setter
+    def transport_mtu(self, mtu: int) -> None:
+        self._core.transport_mtu = mtu
+
+    # Data
+
+    def open(self, remote: PeerIdentity, now: float) -> None:
+        """Start a session unless there is an entry already; call only while there is a route to `remote`."""
+        if remote.node_addr != self._core.own and remote.node_addr not in self._core.sessions:
+            self._opening.initiate(remote, now)
+
+    def seal(
+        self, remote: bytes, source_port: int, destination_port: int, payloads: list[bytes], now: float
+    ) -> list[bytes]:
+        """Whole session messages carrying `payloads`, to be originated in this order.
+
+        There can be more messages than payloads (CoordsWarmup). Raises SessionNotReady without an established session
+        and SessionError when a payload can never be carried.
+        """
+        session = self._core.sessions.get(remote)
+        if session is None or session.current is None:
+            raise SessionNotReady(f"no session with {remote.hex()}")
+        return self._sending.seal(session, source_port, destination_port, payloads, now)
+
+    def receive(
+        self, source: bytes, link_peer: bytes, messages: list[bytes], offset: int, path_mtu: int, ce: bool, now: float
+    ) -> list[Delivery]:
+        """Take a run of session messages that came for us, each at `offset` of its buffer.
+
+        One run has one claimed source, link peer, envelope path MTU and congestion mark.
+        """
+        core = self._core
+        if source == core.own:
+            return []
+        arrival = Arrival(source, link_peer, path_mtu, ce, now)
+        index, count = 0, len(messages)
+        while index < count:
+            session = core.sessions.get(source)
+            if session is not None and session.current is not None:
+                epoch = session.current
+                index = self._receiving.open_in_order(session, epoch, messages, index, offset, arrival)
+                if index >= count:
+                    break
+            self._receive_one(messages[index][offset:], arrival)
+            index += 1
+        if core.packets or core.datagrams:
+            self._flush_queued(source, now)
+        return arrival.deliveries
+
+    def queue(self, remote: bytes, item: Queued, now: float) -> bool:
+        """Keep a payload until the session with `remote` is there; False when it was refused for want of room."""
+        queues = self._core.datagrams if item.packet is None else self._core.packets
+        return queues.add(remote, item, now)
+
+    def take(self, remote: bytes) -> list[Queued]:
+        """Remove and return what waits for `remote`, as when a lookup failed for good."""
+        return self._core.take_queued(remote)
+
+    # What the node knows better
+
+    def first_hop_mtu(self, remote: bytes, mtu: int) -> None:
+        """Fold in the MTU of the link that messages to `remote` leave by; on every origination (section 2.2)."""
+        session = self._core.sessions.get(remote)
+        if session is not None:
+            session.path_mtu.seed(mtu)
+
+    def coordinates_changed(self, now: float) -> None:
+        """Our place in the tree is another: tell every remote before the old one leads traffic astray (section 8)."""
+        for session in self._core.sessions.values():
+            if session.established and not self._signals.respond(session, now):
+                session.warmup_owed = True
+
+    def lookup_succeeded(self, remote: bytes, now: float) -> None:
+        """Fresh coordinates of `remote` are cached: warm the path, or open the session something waits for."""
+        core = self._core
+        session = core.sessions.get(remote)
+        if session is None:
+            identity = core.identities.peek_exact(remote)
+            if identity is not None and remote in core.packets:
+                self.open(identity, now)
+        elif session.established:
+            session.warmup_remaining = core.settings.session.coords_warmup_packets
+            self._revival.hasten(session, now)
+
+    def route_lost(self, remote: bytes, now: float) -> None:
+        """There is no next hop for an established session: look for another path (section 5.7).
+
+        Call it for each refused run; it acts at most once per response interval. Queue the payloads meanwhile.
+        """
+        session = self._core.sessions.get(remote)
+        interval = self._core.settings.session.coords_response_interval_ms / 1000
+        if session is None or not session.established or now - session.last_route_lost < interval:
+            return
+        session.last_route_lost = now
+        self._core.coordinates.forget_coordinates(remote)
+        self._core.want_lookup(remote)
+        session.warmup_remaining = self._core.settings.session.coords_warmup_packets
+
+    def remove(self, remote: bytes, reason: CloseReason) -> None:
+        """Forget the session, as when the link layer saw the direct peer go or restart; unknown remotes are fine."""
+        session = self._core.sessions.get(remote)
+        if session is not None:
+            self._core.remove(session, reason)
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timeout` wants to be called, None for never; possibly too early, never too late."""
+        return self._core.next_deadline()
+
+    def handle_timeout(self, now: float) -> None:
+        """Serve what is due: resends, cutovers, offers to silent peers."""
+        for session in self._core.due(now):
+            self._serve(session, now)
+
+    def tick(self, now: float) -> None:
+        """The slow work of every second: reports, expiries, routine rekeys, ageing queues."""
+        core = self._core
+        for session in list(core.sessions.values()):
+            if session.established:
+                self._tick_established(session, now)
+            else:
+                self._opening.serve(session, now)
+        self._limiter.prune(now)
+        core.early.expire(now)
+        for queues in (core.packets, core.datagrams):
+            core.events += [PendingExpired(remote, items) for remote, items in queues.expire(now)]
+
+    def _serve(self, session: Session, now: float) -> None:
+        if session.established:
+            self._rekeying.serve(session, now)
+            self._revival.serve(session, now)
+        else:
+            self._opening.serve(session, now)
+
+    def _tick_established(self, session: Session, now: float) -> None:
+        idle_timeout = self._core.settings.session.idle_timeout_secs
+        if idle_timeout > 0 and now - session.last_activity > idle_timeout:
+            self._core.remove(session, CloseReason.IDLE)
+            return
+        self._serve(session, now)
+        self._rekeying.tick(session, now)
+        if session.warmup_owed and self._signals.respond(session, now):
+            session.warmup_owed = False
+        self._report(session, now)
+
+    def _report(self, session: Session, now: float) -> None:
+        for report in session.measurement.reports_due(now):
+            self._core.send_inner(session, report[0], report[1:], now)
+        if session.path_mtu.due(now):
+            notification = PathMtuNotification(session.path_mtu.build(now))
+            self._core.send_inner(session, PATH_MTU_NOTIFICATION, notification.encode_session(), now)
+
+    # Messages one by one
+
+    def _receive_one(self, message: bytes, arrival: Arrival) -> None:
+        if len(message) < PREFIX.size:
+            return
+        phase, body = message[0] & 0x0F, message[PREFIX.size :]
+        try:
+            if phase != PHASE_ENCRYPTED:
+                self._handshake(phase, body, arrival)
+            elif message[1] & U:
+                self._signals.receive(arrival.source, body, arrival.now)
+            else:
+                self._encrypted(message, arrival)
+        except WireError:
+            return
+
+    def _encrypted(self, raw: bytes, arrival: Arrival) -> None:
+        message = EncryptedMessage.parse(raw)
+        session = self._session_of(arrival)
+        if session is None:
+            return
+        if session.established:
+            self._receiving.open_one(session, raw, message, arrival)
+        elif session.state is SessionState.AWAITING_MESSAGE3:
+            self._opening.hold(session, EarlyMessage(raw, arrival.path_mtu, arrival.ce), arrival.now)
+        else:
+            self._core.counters.bad_state += 1
+
+    def _handshake(self, phase: int, body: bytes, arrival: Arrival) -> None:
+        if phase == PHASE_SETUP:
+            self._setup(SessionSetup.parse(body), arrival)
+        elif phase == PHASE_ACK:
+            self._ack(SessionAck.parse(body), arrival)
+        elif phase == PHASE_MSG3:
+            self._message3(SessionMessage3.parse(body), arrival)
+
+    def _setup(self, setup: SessionSetup, arrival: Arrival) -> None:
+        if len(setup.handshake) != _HANDSHAKE_SIZES[PHASE_SETUP]:
+            return
+        session = self._core.sessions.get(arrival.source)
+        if not self._limiter.allow(arrival.link_peer, session is not None and session.established, arrival.now):
+            self._core.counters.setup_rate_limited += 1
+        elif session is None:
+            self._opening.answer(arrival.source, setup, arrival.now)
+        else:
+            self._on_setup[session.state](session, setup, arrival.now)
+
+    def _ack(self, ack: SessionAck, arrival: Arrival) -> None:
+        session = self._session_of(arrival)
+        if session is None or len(ack.handshake) != _HANDSHAKE_SIZES[PHASE_ACK]:
+            return
+        handler = self._on_ack.get(session.state)
+        if handler is None:
+            self._core.counters.bad_state += 1
+        else:
+            handler(session, ack, arrival.now)
+
+    def _take_rekey_ack(self, session: Session, ack: SessionAck, now: float) -> None:
+        if self._opening.repeat_message3(session, ack, now):
+            return
+        restarted = self._rekeying.take_ack(session, ack, now)
+        if restarted is not None:
+            self._revival.answered(session, restarted)
+
+    def _message3(self, message: SessionMessage3, arrival: Arrival) -> None:
+        session = self._session_of(arrival)
+        if session is None or len(message.handshake) != _HANDSHAKE_SIZES[PHASE_MSG3]:
+            return
+        if session.established:
+            self._rekeying.take_message3(session, message, arrival.now)
+        elif session.state is SessionState.AWAITING_MESSAGE3:
+            for early in self._opening.take_message3(session, message, arrival.now):
+                self._replay(early, arrival)
+        else:
+            self._core.counters.bad_state += 1
+
+    def _replay(self, early: EarlyMessage, arrival: Arrival) -> None:
+        """Judge a message that was held back, as if it had come just now."""
+        replayed = Arrival(arrival.source, arrival.link_peer, early.path_mtu, early.ce, arrival.now)
+        replayed.deliveries = arrival.deliveries
+        self._encrypted(early.message, replayed)
+
+    def _session_of(self, arrival: Arrival) -> Session | None:
+        session = self._core.sessions.get(arrival.source)
+        if session is None:
+            self._core.counters.unknown_session += 1
+        return session
+
+    def _flush_queued(self, remote: bytes, now: float) -> None:
+        """An authentic message is a reason to try again what found no route (section 5.5 step 11)."""
+        session = self._core.sessions.get(remote)
+        if session is not None and session.established and session.last_heard == now:
+            queued = self._core.take_queued(remote)
+            if queued:
+                self._core.events.append(PendingReady(remote, queued))

@@ -1,0 +1,229 @@
+"""One entry of the session table (spec 02 section 6.1)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from meshnode.identity import PeerIdentity
+from meshnode.mesh.mmp.measurement import Measurement
+from meshnode.mesh.mmp.path_mtu import PathMtuState
+from meshnode.noise import XkInitiator, XkResponder
+from meshnode.wire.session import K
+
+from .epoch import SessionEpoch
+
+NEVER = float("inf")
+LONG_AGO = float("-inf")
+
+PATIENCE = 2.0
+PATIENCE_WITHOUT_REPORTS = 12.5  # a peer in minimal mode sends a PathMtuNotification every 10 s
+MAX_PATIENCE = 30.0
+
+
+class SessionState(Enum):
+    """Values are the names operators see."""
+
+    INITIATING = "initiating"
+    AWAITING_MESSAGE3 = "awaiting_msg3"
+    ESTABLISHED = "established"
+
+
+ESTABLISHED = SessionState.ESTABLISHED
+
+
+class EarlyMessage(NamedTuple):
+    """An encrypted message that came before the Msg3 that makes its keys."""
+
+    message: bytes
+    path_mtu: int
+    ce: bool
+
+
+class Opening:
+    """The first handshake of an entry: what is on the wire, its resends and what arrived too early."""
+
+    __slots__ = ("early", "early_since", "next_resend", "noise", "payload", "rescue_k")
+
+    def __init__(self, noise: XkInitiator | XkResponder, payload: bytes, next_resend: float) -> None:
+        self.noise = noise
+        self.payload = payload
+        self.next_resend = next_resend
+        self.early: list[EarlyMessage] = []
+        self.early_since: float | None = None
+        self.rescue_k: bool | None = None
+
+
+class Unproven:
+    """What an initiator keeps until the first authentic frame shows that its Msg3 arrived (spec 02 section 6.6)."""
+
+    __slots__ = ("ack_handshake", "message3", "sent_at")
+
+    def __init__(self, message3: bytes, ack_handshake: bytes, now: float) -> None:
+        self.message3 = message3
+        self.ack_handshake = ack_handshake
+        self.sent_at = now
+
+
+class Rekey:
+    """The second and later handshakes of an entry (spec 02 section 7), and the drain after each cutover.
+
+    `noise` is the handshake in flight, with `payload` the message we answer its repetition with: our Setup when we
+    initiate, our Ack when the peer does (`message1` is then the peer's). `message3` is kept by the initiator until the
+    peer is seen to use the new keys.
+    """
+
+    __slots__ = (
+        "completed",
+        "drain_started",
+        "initiator",
+        "jitter",
+        "last_peer_rekey",
+        "message1",
+        "message3",
+        "message3_due",
+        "message3_sent",
+        "noise",
+        "payload",
+        "previous_last_used",
+        "reviving",
+        "sent_at",
+        "started",
+    )
+
+    def __init__(self, jitter: int) -> None:
+        self.noise: XkInitiator | XkResponder | None = None
+        self.initiator = False
+        self.reviving = False
+        self.payload = b""
+        self.message1 = b""
+        self.started = LONG_AGO
+        self.sent_at = LONG_AGO
+        self.completed = LONG_AGO
+        self.last_peer_rekey = LONG_AGO
+        self.message3: bytes | None = None
+        self.message3_sent = 0
+        self.message3_due = NEVER
+        self.drain_started = LONG_AGO
+        self.previous_last_used = LONG_AGO
+        self.jitter = jitter
+
+    def clear_handshake(self) -> None:
+        """Forget the handshake in flight; a negotiated epoch stays."""
+        self.noise = None
+        self.payload = self.message1 = b""
+        self.initiator = self.reviving = False
+
+    def clear_message3(self) -> None:
+        """The peer uses the new keys, or never will."""
+        self.message3 = None
+        self.message3_sent = 0
+        self.message3_due = NEVER
+
+
+class Session:
+    """Everything kept about one remote. Times are seconds on the layer's monotonic clock, MTUs bytes of link frame.
+
+    `current` exists iff the state is established. `unheard` counts data messages sent since the peer was last heard;
+    while it is not 0, `offer_at` is when a fresh handshake is offered.
+    """
+
+    __slots__ = (
+        "address",
+        "bytes_received",
+        "bytes_sent",
+        "created",
+        "current",
+        "is_initiator",
+        "k",
+        "last_activity",
+        "last_coords_response",
+        "last_heard",
+        "last_route_lost",
+        "measurement",
+        "offer_at",
+        "offers",
+        "opening",
+        "packets_received",
+        "packets_sent",
+        "path_mtu",
+        "patience",
+        "peer_reports",
+        "pending",
+        "previous",
+        "quiet",
+        "rekey",
+        "remote",
+        "remote_epoch",
+        "resend_count",
+        "session_start",
+        "state",
+        "unheard",
+        "unheard_at_offer",
+        "unproven",
+        "wake_at",
+        "warmup_owed",
+        "warmup_remaining",
+    )
+
+    def __init__(
+        self,
+        address: bytes,
+        remote: PeerIdentity | None,
+        opening: Opening,
+        measurement: Measurement,
+        jitter: int,
+        now: float,
+    ) -> None:
+        self.address = address
+        self.remote = remote
+        self.remote_epoch = b""
+        self.is_initiator = measurement.initiator
+        self.state = SessionState.INITIATING if self.is_initiator else SessionState.AWAITING_MESSAGE3
+        self.created = self.last_activity = self.session_start = self.last_heard = now
+        self.opening: Opening | None = opening
+        self.resend_count = 0
+        self.unproven: Unproven | None = None
+        self.current: SessionEpoch | None = None
+        self.pending: SessionEpoch | None = None
+        self.previous: SessionEpoch | None = None
+        self.k = False
+        self.rekey = Rekey(jitter)
+        self.measurement = measurement
+        self.path_mtu = PathMtuState()
+        self.warmup_remaining = 0
+        self.warmup_owed = False
+        self.last_coords_response = self.last_route_lost = LONG_AGO
+        self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
+        self.wake_at = NEVER
+        self.unheard = self.unheard_at_offer = self.offers = self.quiet = 0
+        self.offer_at = NEVER
+        self.peer_reports = False
+        self.patience = PATIENCE_WITHOUT_REPORTS
+
+    @property
+    def established(self) -> bool:
+        """Whether data can be sealed."""
+        return self.state is ESTABLISHED
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the keys before the last cutover still open."""
+        return self.previous is not None
+
+    @property
+    def k_bit(self) -> int:
+        """The key epoch hint we send, 0 or 1."""
+        return int(self.k)
+
+    @property
+    def k_flag(self) -> int:
+        """The same as a header flag."""
+        return K if self.k else 0
+
+    def timestamp(self, now: float) -> int:
+        """Milliseconds since this key epoch was taken up, as they go into inner headers."""
+        return int((now - self.session_start) * 1000) & 0xFFFFFFFF
+
+    def __repr__(self) -> str:
+        return f"<Session {self.address.hex()[:8]} {self.state.value}>"
