@@ -1,0 +1,1 @@
+"""The routing core: peers, dispatch, timers and peering policy; joins the mesh machines to the shells."""

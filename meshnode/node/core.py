@@ -1,0 +1,439 @@
+"""One node: joins links, sessions, routing, transports and the IPv6 service, and drives them in time.
+
+Frames come in through `frames_received`, packets through the IPv6 service; at the end of each burst everything queued
+is flushed. Machines never call each other: this module drains what they put out and hands it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from zope.interface import implementer
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.link import (
+    DialFailed,
+    FirstRtt,
+    LinkEvent,
+    LinkLayer,
+    LinkResolved,
+    PathChanged,
+    PeerDown,
+    PeerLink,
+    PeerUp,
+)
+from meshnode.mesh.router import (
+    CoordinatesChanged,
+    CoordinatesLearned,
+    LookupFailed,
+    ParentChanged,
+    Router,
+    RouterEvent,
+)
+from meshnode.mesh.session import (
+    CloseReason,
+    Delivery,
+    IdentityCache,
+    LookupWanted,
+    PathMtuChanged,
+    PathMtuReleased,
+    PendingExpired,
+    PendingReady,
+    Queued,
+    SessionClosed,
+    SessionEstablished,
+    SessionEvent,
+    SessionLayer,
+)
+from meshnode.mesh.settings import MeshSettings
+from meshnode.transports.interfaces import ITransport, ITransportHost
+from meshnode.wire.link import SESSION_DATAGRAM
+
+from .forwarding import Forwarding
+from .ipv6 import SHIM_PORT, Ipv6Service
+from .names import HostNames, Names
+from .peering import PeerConfig, Peering
+from .transports import TransportTable
+
+_ROUTER_TYPES = frozenset((0x10, 0x20, 0x30, 0x31))
+_KEEPS_TIME = frozenset(("running", "degraded"))
+_LEAST_DELAY = 0.005
+_MOST_ROUNDS = 100
+
+PortService = Callable[[bytes, Delivery], None]
+"""`service(source_ipv6, delivery)` takes what arrived for one session port."""
+
+
+class DelayedCall(Protocol):
+    """A timer that was set."""
+
+    def cancel(self) -> None: ...
+    def active(self) -> bool: ...
+
+
+class Clock(Protocol):
+    """Monotonic time and timers; Twisted's test clock is one, the service's reactor clock another."""
+
+    def seconds(self) -> float: ...
+    def callLater(self, delay: float, function: Callable[[], None], /) -> DelayedCall: ...  # noqa: N802
+
+
+class Random(Protocol):
+    """The part of `random.Random` the mesh machines use."""
+
+    def randint(self, a: int, b: int, /) -> int: ...
+    def uniform(self, a: float, b: float, /) -> float: ...
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a node takes from the world: time, Unix time, secrets, dice, names, and a line to the operator."""
+
+    clock: Clock
+    wall: Callable[[], float]
+    entropy: Callable[[int], bytes]
+    random: Random
+    hosts: HostNames
+    log: Callable[[str, str], None]
+
+
+@implementer(ITransportHost)
+class Node:
+    """The routing core of one node (spec 01 to 03). `start` begins to dial and to keep time, `stop` says goodbye."""
+
+    def __init__(self, identity: Identity, settings: MeshSettings, world: Surroundings, fallback_mtu: int) -> None:
+        now = world.clock.seconds()
+        self.identity = identity
+        self.settings = settings
+        self.world = world
+        self.started_at = now
+        self.state = "created"
+        self.degraded = False
+        startup_epoch = world.entropy(8)
+        self.transports = TransportTable(fallback_mtu)
+        self.links = LinkLayer(
+            identity, startup_epoch, settings, world.entropy, world.random, now, self.transports.accepts
+        )
+        self.identities = IdentityCache(settings.cache.identity_size)
+        self.router = Router(
+            identity, settings, world.entropy, now, world.wall(), self._link_cost, self.identities.peek_exact
+        )
+        self.sessions = SessionLayer(
+            identity, startup_epoch, settings, world.entropy, world.random, self.router, self.identities
+        )
+        self.forwarding = Forwarding(
+            identity.node_addr,
+            self.links,
+            self.router,
+            self.transports,
+            settings.ecn,
+            settings.session.default_ttl,
+            self._deliver,
+        )
+        self.ipv6 = Ipv6Service(
+            self.sessions, self.transports, self._originate, self._open_session, world.clock.seconds
+        )
+        self.ports: dict[int, PortService] = {SHIM_PORT: self.ipv6.deliver}
+        self.peering = Peering(self.links, self.transports, settings, lambda text: world.log("warn", text))
+        self.names = Names(world.hosts, self.links, self.sessions)
+        self._timer: DelayedCall | None = None
+        self._timer_at = 0.0
+        self._next_tick = now
+
+    # -- life
+
+    def start(self, peers: list[PeerConfig]) -> None:
+        """Register and dial the configured peers; transports must be up."""
+        now = self.world.clock.seconds()
+        self.state = "degraded" if self.degraded else "running"
+        self.sessions.transport_mtu = self.transports.mtu
+        for peer in peers:
+            self.register(peer.identity, peer.alias)
+        self._next_tick = now + self.settings.tick_interval_secs
+        self.peering.start(peers, now)
+        self._settle(now)
+        self.burst_ended()
+
+    def stop(self) -> None:
+        """Send Disconnect to every peer and stop keeping time."""
+        self.state = "stopping"
+        self.peering.stop()
+        now = self.world.clock.seconds()
+        self.links.shut_down(now)
+        self._settle(now)
+        self.burst_ended()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self.state = "stopped"
+
+    def register(self, identity: PeerIdentity, alias: str | None = None) -> None:
+        """Make `identity` reachable by its mesh address, and nameable."""
+        self.identities.insert(identity, self.world.clock.seconds())
+        self.names.aliases[identity.node_addr] = alias or identity.short_npub
+
+    def connect(self, peer: PeerConfig) -> bool:
+        """Dial `peer` once. False when it is connected or being dialled. Raises `DialError`."""
+        now = self.world.clock.seconds()
+        self.register(peer.identity, self.names.aliases.get(peer.identity.node_addr, peer.alias))
+        try:
+            return self.peering.connect(peer, now)
+        finally:
+            self._settle(now)
+            self.burst_ended()
+
+    def run(self, action: Callable[[float], None]) -> None:
+        """Do `action(now)` to a machine from outside, and deliver what comes of it."""
+        now = self.world.clock.seconds()
+        action(now)
+        self._settle(now)
+        self.burst_ended()
+
+    # -- frames in
+
+    def frames_received(self, transport: ITransport, address: str, frames: list[bytes]) -> None:
+        """Take `frames` that arrived from `address` (`ITransportHost`)."""
+        now = self.world.clock.seconds()
+        for peer, plaintexts, ce in self.links.receive(transport.transport_id, address, frames, now):
+            group: list[bytes] = []
+            key = b""
+            for plaintext in plaintexts:
+                # Message type, datagram envelope, and the first two session bytes: phase and flags.
+                plaintext_key = plaintext[4:42]
+                if plaintext_key != key:
+                    if group:
+                        self._dispatch(peer, group, ce, now)
+                    group, key = [], plaintext_key
+                group.append(plaintext)
+            self._dispatch(peer, group, ce, now)
+        self._settle(now)
+
+    def burst_ended(self) -> None:
+        """Flush everything queued since the last burst (`ITransportHost`)."""
+        if self.ipv6.adapter is not None:
+            self.ipv6.adapter.flush()
+        self.transports.flush()
+
+    def packets_read(self, packets: list[bytes]) -> None:
+        """Take a burst of IPv6 packets from the host."""
+        if self.ipv6.adapter is not None:
+            self.ipv6.adapter.packets_read(packets)
+            self._settle(self.world.clock.seconds())
+
+    def _dispatch(self, peer: PeerLink, plaintexts: list[bytes], ce: bool, now: float) -> None:
+        message_type = plaintexts[0][4]
+        if message_type == SESSION_DATAGRAM:
+            self.forwarding.receive(peer, plaintexts, ce, now)
+            return
+        for plaintext in plaintexts:
+            if message_type in _ROUTER_TYPES:
+                self.router.message(peer.node_addr, message_type, plaintext[5:], now, self.world.wall())
+            else:
+                self.links.message(peer, message_type, plaintext[5:], now)
+
+    def _deliver(
+        self,
+        source: bytes,
+        peer: PeerLink,
+        plaintexts: list[bytes],
+        offset: int,
+        path_mtu: int,
+        ce: bool,
+        now: float,
+    ) -> None:
+        for delivery in self.sessions.receive(source, peer.node_addr, plaintexts, offset, path_mtu, ce, now):
+            service = self.ports.get(delivery.destination_port)
+            if service is not None:
+                service(b"\xfd" + source[:15], delivery)
+
+    # -- datagrams out
+
+    def _originate(self, destination: bytes, messages: list[bytes], now: float) -> bool:
+        mtu = self.forwarding.originate(destination, messages, now)
+        if mtu is None:
+            return False
+        self.sessions.first_hop_mtu(destination, mtu)
+        return True
+
+    def _open_session(self, destination: bytes, now: float) -> None:
+        """Start a session with a node whose key is known, or the lookup that has to come first."""
+        identity = self.identities.peek_exact(destination)
+        if identity is None:
+            return
+        if self.router.next_hop(destination, now) is not None:
+            self.sessions.open(identity, now)
+        elif not self.router.lookup(destination, now):
+            self.ipv6.refuse(self.sessions.take(destination))
+
+    def _resume(self, remote: bytes, queued: list[Queued], now: float) -> None:
+        """Send what waited for a session."""
+        for item in queued:
+            messages = self.sessions.seal(remote, item.source_port, item.destination_port, [item.payload], now)
+            if not self._originate(remote, messages, now):
+                return
+
+    # -- what the machines put out
+
+    def _settle(self, now: float) -> None:
+        """Hand on what the machines put out until they are silent, then arm the timer."""
+        for _ in range(_MOST_ROUNDS):
+            if not self._settle_once(now):
+                break
+        self._arm(now)
+
+    def _settle_once(self, now: float) -> bool:
+        link_events = self.links.drain_events()
+        router_events, self.router.events = self.router.events, []
+        session_events, self.sessions.events = self.sessions.events, []
+        for link_event in link_events:
+            self._link_event(link_event, now)
+        for router_event in router_events:
+            self._router_event(router_event, now)
+        for session_event in session_events:
+            self._session_event(session_event, now)
+        sent = self._send_out(now)
+        return bool(link_events or router_events or session_events or sent)
+
+    def _send_out(self, now: float) -> bool:
+        datagrams, self.sessions.outbound = self.sessions.outbound, []
+        for destination, payload in datagrams:
+            self._originate(destination, [payload], now)
+        messages, self.router.outbound = self.router.outbound, []
+        for neighbour, message in messages:
+            peer = self.links.peers.get(neighbour)
+            if peer is not None:
+                self.links.send(peer, message, now)
+        frames = self.links.drain_outbound()
+        for path, frame in frames:
+            self.transports.send(path, [frame])
+        return bool(datagrams or messages)
+
+    def _link_event(self, event: LinkEvent, now: float) -> None:
+        wall = self.world.wall()
+        match event:
+            case PeerUp(peer):
+                self._peer_up(peer, now)
+            case PeerDown(peer, reason, redial):
+                self._peer_down(peer, reason, redial, now)
+            case LinkResolved(peer):
+                self.router.peer_up(peer.identity, self.transports.link_mtu(peer.path), now, wall)
+            case PathChanged(peer, old):
+                self.router.set_link_mtu(peer.node_addr, self.transports.link_mtu(peer.path))
+                self._log("info", f"peer {self._name(peer)} moved from {old[1]} to {peer.path[1]}")
+            case FirstRtt(peer):
+                self.router.first_rtt(peer.node_addr, now, wall)
+            case DialFailed(remote, path, reason):
+                self._log("info", f"dial of {self.names.display(remote.node_addr)} at {path[1]} failed: {reason}")
+                self.peering.dial_failed(remote, now)
+
+    def _peer_up(self, peer: PeerLink, now: float) -> None:
+        mtu = self.transports.link_mtu(peer.path)
+        self.peering.peer_up(peer.identity)
+        self.identities.insert(peer.identity, now)
+        self.router.peer_up(peer.identity, mtu, now, self.world.wall())
+        self._clamp(peer.node_addr, mtu)
+        direction = "inbound" if peer.inbound else "outbound"
+        self._log("info", f"peer {self._name(peer)} connected at {peer.path[1]} ({direction})")
+        self.sessions.lookup_succeeded(peer.node_addr, now)
+
+    def _peer_down(self, peer: PeerLink, reason: str, redial: bool, now: float) -> None:
+        restarted = reason == "restarted"
+        self.router.peer_down(peer.node_addr, now, self.world.wall())
+        closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
+        self.sessions.remove(peer.node_addr, closing)
+        self._clamp(peer.node_addr, None)
+        self._log("info", f"peer {self._name(peer)} removed: {reason}")
+        if redial:
+            self.peering.peer_down(peer.identity, now)
+
+    def _router_event(self, event: RouterEvent, now: float) -> None:
+        match event:
+            case CoordinatesLearned(target, path_mtu):
+                if path_mtu is not None:
+                    self._clamp(target, path_mtu)
+                self.sessions.lookup_succeeded(target, now)
+            case LookupFailed(target):
+                self._log("debug", f"lookup of {self.names.display(target)} failed")
+                self.ipv6.refuse(self.sessions.take(target))
+            case CoordinatesChanged():
+                self.sessions.coordinates_changed(now)
+            case ParentChanged(old, new):
+                self._log("info", f"tree parent {self.names.display(old)} -> {self.names.display(new)}")
+
+    def _session_event(self, event: SessionEvent, now: float) -> None:
+        match event:
+            case SessionEstablished(remote, _, queued):
+                self._log("info", f"session with {self.names.display(remote.node_addr)} established")
+                self._resume(remote.node_addr, queued, now)
+            case PendingReady(remote, queued):
+                self._resume(remote, queued, now)
+            case PendingExpired(_, queued):
+                self.ipv6.refuse(queued)
+            case SessionClosed(remote, reason):
+                self._log("info", f"session with {self.names.display(remote)} closed: {reason.value}")
+                self._release_clamp(remote)
+            case LookupWanted(remote):
+                self.router.lookup(remote, now)
+            case PathMtuChanged(remote, mtu):
+                self._clamp(remote, mtu)
+            case PathMtuReleased(remote):
+                self._release_clamp(remote)
+
+    def _clamp(self, node_addr: bytes, mtu: int | None) -> None:
+        if self.ipv6.adapter is not None:
+            self.ipv6.adapter.set_path_mtu(b"\xfd" + node_addr[:15], mtu)
+
+    def _release_clamp(self, node_addr: bytes) -> None:
+        """Forget a learnt path MTU; a direct peer's is that of its link (spec 02 section 10.4)."""
+        peer = self.links.peers.get(node_addr)
+        self._clamp(node_addr, None if peer is None else self.transports.link_mtu(peer.path))
+
+    # -- time
+
+    def _arm(self, now: float) -> None:
+        """Set the one timer of this node to the earliest deadline of any machine."""
+        if self.state not in _KEEPS_TIME:
+            return
+        machines = (self.links, self.router, self.sessions)
+        deadlines = [deadline for machine in machines if (deadline := machine.next_deadline()) is not None]
+        when = min([self._next_tick, *deadlines])
+        if self._timer is not None and self._timer.active():
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self.world.clock.callLater(max(when - now, _LEAST_DELAY), self._on_timer)
+
+    def _on_timer(self) -> None:
+        now = self.world.clock.seconds()
+        self._timer = None
+        self.links.handle_timeout(now)
+        self.router.handle_timeout(now, self.world.wall())
+        self.sessions.handle_timeout(now)
+        if now >= self._next_tick:
+            self._next_tick = now + self.settings.tick_interval_secs
+            self._tick(now)
+        self._settle(now)
+        self.burst_ended()
+
+    def _tick(self, now: float) -> None:
+        self.sessions.transport_mtu = self.transports.mtu
+        self.peering.tick(now)
+        self.router.tick(now, self.world.wall())
+        self.links.tick(now)
+        self.sessions.tick(now)
+        self.forwarding.tick()
+
+    # -- small things
+
+    def _link_cost(self, node_addr: bytes) -> float | None:
+        peer = self.links.peers.get(node_addr)
+        return None if peer is None else peer.measurement.link_cost
+
+    def _name(self, peer: PeerLink) -> str:
+        return self.names.display(peer.node_addr)
+
+    def _log(self, level: str, text: str) -> None:
+        self.world.log(level, text)

@@ -1,0 +1,104 @@
+"""IPv6 packets between the adapter and the sessions: who is meant, does it fit, what waits (spec 02 section 11.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.ipv6.adapter import Ipv6Adapter, shim_payloads
+from meshnode.mesh.session import Delivery, Queued, SessionLayer
+
+from .transports import TransportTable
+
+SHIM_PORT = 256
+IPV6_OVERHEAD = 77
+"""Bytes a link frame is longer than the IPv6 packet it carries (spec 02 section 10.1)."""
+
+Originate = Callable[[bytes, list[bytes], float], bool]
+"""`originate(destination, messages, now)` sends session messages; False when there is no route."""
+
+Open = Callable[[bytes, float], None]
+"""`open(destination, now)` starts a session, or the lookup that has to come first."""
+
+
+def effective_ipv6_mtu(link_mtu: int) -> int:
+    """The largest IPv6 packet that fits a link frame of `link_mtu` bytes."""
+    return max(0, link_mtu - IPV6_OVERHEAD)
+
+
+class Ipv6Service:
+    """The user of session port 256: an `Ipv6Node` to the adapter, a port service to the node."""
+
+    def __init__(
+        self,
+        sessions: SessionLayer,
+        transports: TransportTable,
+        originate: Originate,
+        open_session: Open,
+        clock: Callable[[], float],
+    ) -> None:
+        self.adapter: Ipv6Adapter | None = None
+        self._sessions = sessions
+        self._transports = transports
+        self._originate = originate
+        self._open = open_session
+        self._clock = clock
+
+    # -- from the host
+
+    def send_ipv6(self, destination: bytes, packets: list[bytes]) -> None:
+        """Carry packets to mesh address `destination`, or tell their senders why not."""
+        now = self._clock()
+        identity = self._sessions.identities.lookup(destination, now)
+        if identity is None:
+            self._unreachable(packets)
+            return
+        session = self._sessions.sessions.get(identity.node_addr)
+        limit = self._transports.mtu
+        if session is not None and session.established:
+            limit = min(limit, session.path_mtu.current)
+        packets = self._fitting(packets, effective_ipv6_mtu(limit))
+        if not packets:
+            return
+        payloads = shim_payloads(packets)
+        if session is None or not session.established:
+            self._wait(identity.node_addr, payloads, packets, now)
+            return
+        messages = self._sessions.seal(identity.node_addr, SHIM_PORT, SHIM_PORT, payloads, now)
+        if not self._originate(identity.node_addr, messages, now):
+            self._sessions.route_lost(identity.node_addr, now)
+            self._queue(identity.node_addr, payloads, packets, now)
+
+    def _wait(self, remote: bytes, payloads: list[bytes], packets: list[bytes], now: float) -> None:
+        self._queue(remote, payloads, packets, now)
+        if remote not in self._sessions.sessions:
+            self._open(remote, now)
+
+    def _queue(self, remote: bytes, payloads: list[bytes], packets: list[bytes], now: float) -> None:
+        for payload, packet in zip(payloads, packets, strict=True):
+            self._sessions.queue(remote, Queued(SHIM_PORT, SHIM_PORT, payload, packet), now)
+
+    def _fitting(self, packets: list[bytes], mtu: int) -> list[bytes]:
+        """The packets of at most `mtu` bytes; the senders of the others learn the limit."""
+        if len(max(packets, key=len)) <= mtu:
+            return packets
+        if self.adapter is not None:
+            for packet in packets:
+                if len(packet) > mtu:
+                    self.adapter.packet_too_big(packet, mtu)
+        return [packet for packet in packets if len(packet) <= mtu]
+
+    def _unreachable(self, packets: list[bytes]) -> None:
+        if self.adapter is not None:
+            for packet in packets:
+                self.adapter.unreachable(packet)
+
+    def refuse(self, queued: list[Queued]) -> None:
+        """What waited for a session will not get one."""
+        self._unreachable([item.packet for item in queued if item.packet is not None])
+
+    # -- from the mesh
+
+    def deliver(self, source_ipv6: bytes, delivery: Delivery) -> None:
+        """Hand shim payloads to the adapter."""
+        if self.adapter is not None:
+            self.adapter.receive(source_ipv6, delivery.buffers, delivery.offset, delivery.ce)

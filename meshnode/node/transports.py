@@ -1,0 +1,73 @@
+"""The transports of a node: found by id, chosen for an address, flushed at the end of a burst."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from meshnode.mesh.link import Path
+from meshnode.transports.interfaces import ITransport
+
+DEFAULT_MTU = 1280
+
+
+class TransportTable:
+    """Every transport instance of a node, in order of creation."""
+
+    def __init__(self, fallback_mtu: int = DEFAULT_MTU) -> None:
+        self._by_id: dict[int, ITransport] = {}
+        self._touched: set[int] = set()
+        self._fallback_mtu = fallback_mtu
+
+    def __iter__(self) -> Iterator[ITransport]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, transport: ITransport) -> None:
+        self._by_id[transport.transport_id] = transport
+
+    def get(self, transport_id: int) -> ITransport | None:
+        return self._by_id.get(transport_id)
+
+    def accepts(self, transport_id: int) -> bool:
+        """Whether strangers may open links over this instance."""
+        transport = self._by_id.get(transport_id)
+        return transport is not None and bool(transport.accepts_connections)
+
+    def choose(self, carrier: str, address: str) -> ITransport | None:
+        """The operational instance to dial `address` with (spec 04 section 1.10).
+
+        `carrier` is a kind, or `kind/instance` to insist on one instance.
+        """
+        kind, _, instance = carrier.partition("/")
+        for transport in self._by_id.values():
+            if transport.kind != kind or transport.state != "up" or (instance and transport.name != instance):
+                continue
+            if transport.can_dial(address):
+                return transport
+        return None
+
+    def send(self, path: Path, frames: list[bytes]) -> None:
+        """Queue `frames` on the transport of `path`; they leave at the next `flush`."""
+        transport = self._by_id.get(path[0])
+        if transport is not None:
+            transport.send(path[1], frames)
+            self._touched.add(path[0])
+
+    def flush(self) -> None:
+        """Emit what was queued since the last flush."""
+        if self._touched:
+            touched, self._touched = self._touched, set()
+            for transport_id in touched:
+                self._by_id[transport_id].flush()
+
+    def link_mtu(self, path: Path) -> int:
+        """Largest link frame along `path`; 65535 when its transport is gone."""
+        transport = self._by_id.get(path[0])
+        return 65535 if transport is None else transport.link_mtu(path[1])
+
+    @property
+    def mtu(self) -> int:
+        """The node-wide MTU: the smallest of all operational transports (spec 04 section 1.6)."""
+        return min((t.mtu for t in self._by_id.values() if t.state == "up"), default=self._fallback_mtu)

@@ -1,0 +1,350 @@
+"""`twistd meshnode`: from a configuration file to a running node, and back.
+
+This is the one place that knows every part of the house. What may need privileges (sockets, the TUN device) happens in
+`privilegedStartService`, before the reactor runs; what takes time (interface set-up, resolver) afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.usage import Options as UsageOptions
+
+from meshnode import __version__
+from meshnode.config.errors import ConfigError
+from meshnode.config.features import unsupported, unusable_addresses
+from meshnode.config.keyfile import Resolved, resolve_identity
+from meshnode.config.load import Loaded, load
+from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
+from meshnode.config.schema import Config, PeerSection
+from meshnode.config.validate import validate
+from meshnode.control.server import ControlServer
+from meshnode.control.state import NodeState
+from meshnode.identity import IdentityError, PeerIdentity
+from meshnode.ipv6.adapter import Ipv6Adapter
+from meshnode.ipv6.dns import DnsResponder, FipsZone, interface_index
+from meshnode.ipv6.hosts import HostMap
+from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
+from meshnode.ipv6.resolver import SystemResolver
+from meshnode.ipv6.tun import TunDevice, TunError
+from meshnode.mesh.settings import MeshSettings
+from meshnode.node.core import Node, Surroundings
+from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.settings import mesh_settings
+from meshnode.transports.interfaces import TransportError
+from meshnode.transports.registry import factory
+
+_LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
+
+_log = Logger(namespace="meshnode")
+
+
+class Options(UsageOptions):
+    """The command line of the daemon (spec 05 section 1)."""
+
+    synopsis = "[-c FILE]"
+    optParameters = [["config", "c", None, "Read exactly this file instead of the search list."]]  # noqa: N815
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and leave."""
+        print(f"meshnode {__version__}")
+        raise SystemExit(0)
+
+    opt_V = opt_version  # noqa: N815
+
+
+def makeService(options: Options) -> MeshnodeService:  # noqa: N802
+    """Build the service `twistd` runs; a configuration that cannot be used ends the process with one line."""
+    from twisted.internet import reactor
+
+    path = options["config"]
+    try:
+        loaded = load(None if path is None else Path(path), os.environ, Path.cwd())
+        validate(loaded.config, loaded.places)
+        missing = unsupported(loaded.config)
+        if missing:
+            raise ConfigError("policy", "; ".join(missing), context="Failed to create node: ")
+        identity = resolve_identity(loaded.config.node.identity, key_directory(loaded.paths), os.urandom)
+    except ConfigError as error:
+        fail(str(error))
+    return MeshnodeService(loaded, identity, reactor)
+
+
+def fail(line: str) -> NoReturn:
+    """End the start with one line on standard error and exit status 1."""
+    print(line, file=sys.stderr)
+    raise SystemExit(1)
+
+
+class MonotonicClock:
+    """A reactor's timers with a clock that never jumps."""
+
+    seconds = staticmethod(time.monotonic)
+
+    def __init__(self, reactor: Any) -> None:
+        self.callLater = reactor.callLater
+
+
+class LevelLog:
+    """Passes lines of at least the configured level to Twisted's log."""
+
+    def __init__(self, level: str) -> None:
+        self._threshold = _LEVELS[level]
+        self._emit: dict[str, Callable[..., None]] = {
+            "trace": _log.debug,
+            "debug": _log.debug,
+            "info": _log.info,
+            "warn": _log.warn,
+            "error": _log.error,
+        }
+
+    def __call__(self, level: str, text: str) -> None:
+        if _LEVELS[level] >= self._threshold:
+            self._emit[level]("{text}", text=text)
+
+
+class MeshnodeService(Service):
+    """One node with everything around it (spec 05 section 8)."""
+
+    def __init__(self, loaded: Loaded, identity: Resolved, reactor: Any) -> None:
+        self.setName("meshnode")
+        self.loaded = loaded
+        self.config: Config = loaded.config
+        self.identity = identity.identity
+        self._source = identity
+        self._reactor = reactor
+        self.log = LevelLog(self.config.node.effective_log_level)
+        self.peers = self._configured_peers()
+        self.hosts = HostMap(HOSTS_FILE, [(p.alias, p.identity) for p in self.peers if p.alias is not None])
+        world = Surroundings(
+            MonotonicClock(reactor), time.time, os.urandom, random.SystemRandom(), self.hosts, self.log
+        )
+        settings: MeshSettings = mesh_settings(self.config.node)
+        self.node = Node(self.identity, settings, world, self._fallback_mtu())
+        self.tun: TunDevice | None = None
+        self.tun_state = "configured" if self.config.tun.enabled else "disabled"
+        self.dns: DnsResponder | None = None
+        self.resolver: SystemResolver | None = None
+        self.control: ControlServer | None = None
+        self._network = NetworkSetup(reactor)
+        self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
+
+    # -- start
+
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """Open sockets and the TUN device; without any transport the process ends with exit status 1."""
+        super().privilegedStartService()
+        self._announce()
+        if self.config.tun.enabled:
+            self._network.prepare()
+        self._start_transports()
+        if self.config.tun.enabled:
+            self._open_tun()
+        self._start_dns()
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
+        super().startService()
+        self.node.start(self.peers)
+        self._start_control()
+        self._reactor.callWhenRunning(lambda: ensureDeferred(self._finish_start()))
+
+    def _announce(self) -> None:
+        self.log("info", f"FIPS {__version__} starting")
+        for path in self.loaded.paths:
+            self.log("info", f"Loaded config file path={path}")
+        if not self.loaded.paths:
+            self.log("info", "No config files found, using defaults")
+        for warning in [*self.loaded.warnings, *unusable_addresses(self.config), *self._source.warnings]:
+            self.log("warn", warning)
+        self._drain_host_warnings()
+        self.log("info", self._source.log_line)
+        self.log("info", "Node created:")
+        self.log("info", f"      npub: {self.identity.npub}")
+        self.log("info", f" node_addr: {self.identity.node_addr.hex()}")
+        self.log("info", f"   address: {self.identity.peer.ipv6_text}")
+        self.log("info", f"     state: {self.node.state}")
+        self.log("info", f" leaf_only: {str(self.config.node.leaf_only).lower()}")
+
+    def _start_transports(self) -> None:
+        for number, (kind, name, section) in enumerate(self.config.transports.each(), 1):
+            try:
+                transport = factory(kind).create(number, name, section, self.node, self._reactor)
+                transport.start()
+            except TransportError as error:
+                self._degrade(str(error))
+                continue
+            self.node.transports.add(transport)
+        if not len(self.node.transports):
+            self._network.cancel()
+            fail("Failed to start node: node start failed: no operational transports (see the lines above)")
+        self.log("info", "Transports initialized")
+
+    def _open_tun(self) -> None:
+        tun = TunDevice(self._reactor, self.config.tun.name, self.config.tun.mtu, self)
+        try:
+            tun.open()
+        except TunError as error:
+            self._no_tun(str(error))
+            return
+        self.tun = tun
+        clock = self.node.world.clock
+        self.node.ipv6.adapter = Ipv6Adapter(
+            self.identity.ipv6, self.node.ipv6, tun, self.node.transports.mtu, clock.seconds
+        )
+
+    def _no_tun(self, reason: str) -> None:
+        self.tun_state = "failed"
+        self.node.ipv6.adapter = None
+        self._network.cancel()
+        self._degrade(f"no TUN interface, everything else works: {reason}")
+
+    def _start_dns(self) -> None:
+        dns = self.config.dns
+        if not dns.enabled:
+            return
+        zone = FipsZone(self.hosts, dns.ttl, self.node.register)
+        responder = DnsResponder(zone, [(dns.bind_addr, dns.port)], self._reactor)
+        for problem in responder.start():
+            self._degrade(problem)
+        if responder.bound:
+            self.dns = responder
+
+    def _start_control(self) -> None:
+        if not self.config.node.control.enabled:
+            return
+        server = ControlServer(self.socket_path, NodeState(self.node, self), self._reactor)
+        problem = server.start()
+        if problem is not None:
+            self.log("warn", problem)
+        else:
+            self.control = server
+
+    async def _finish_start(self) -> None:
+        if self.tun is not None:
+            await self._configure_tun(self.tun)
+        self.log("info", "FIPS running")
+        notify("READY=1")
+        if self.tun_state == "active" and self.dns is not None:
+            await self._configure_resolver()
+
+    async def _configure_tun(self, tun: TunDevice) -> None:
+        try:
+            await self._network.configure(tun.name, self.identity.ipv6, self.config.tun.mtu)
+        except NetworkSetupError as error:
+            tun.close()
+            self.tun = None
+            self._no_tun(str(error))
+            return
+        tun.start()
+        self.tun_state = "active"
+        if self.dns is not None:
+            self.dns.tun_index = interface_index(tun.name)
+        self.log("info", f"TUN {tun.name} up: {self.identity.peer.ipv6_text}, mtu {self.config.tun.mtu}")
+
+    # -- stop
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802
+        """Say goodbye to peers and take back everything that was changed on this machine."""
+        super().stopService()
+        self.log("info", "FIPS shutting down")
+        notify("STOPPING=1")
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self.control is not None:
+            await self.control.stop()
+        self.node.stop()
+        if self.dns is not None:
+            self.dns.stop()
+        for transport in self.node.transports:
+            await _maybe(transport.stop())
+        if self.tun is not None:
+            self.tun.close()
+        try:
+            await self._network.remove()
+        except NetworkSetupError as error:
+            self.log("warn", str(error))
+        if self.resolver is not None:
+            await self.resolver.undo()
+        self.log("info", "FIPS shutdown complete")
+
+    # -- what the TUN device tells (`TunHost`)
+
+    def packets_read(self, packets: list[bytes]) -> None:
+        self.node.packets_read(packets)
+
+    def burst_ended(self) -> None:
+        self.node.burst_ended()
+
+    def tun_lost(self, reason: str) -> None:
+        """The device went away under us: the node goes on for everything else."""
+        self.tun = None
+        self._no_tun(reason)
+
+    # -- small things
+
+    def _degrade(self, reason: str) -> None:
+        self.node.degraded = True
+        self.log("warn", reason)
+
+    def _drain_host_warnings(self) -> None:
+        for warning in self.hosts.warnings:
+            self.log("warn", warning)
+        self.hosts.warnings.clear()
+
+    def _fallback_mtu(self) -> int:
+        return next((section.mtu for section in self.config.transports.udp.values()), 1280)
+
+    def _configured_peers(self) -> list[PeerConfig]:
+        peers = []
+        for section in self.config.peers:
+            try:
+                identity = PeerIdentity.from_npub(section.npub)
+            except IdentityError as error:
+                self.log("warn", f"peer {section.alias or section.npub[:70]} is passed over: {error}")
+                continue
+            if identity == self.identity.peer:
+                self.log("warn", f"peer {section.alias or identity.short_npub} is this node itself and is passed over")
+                continue
+            peers.append(_peer_config(identity, section))
+        return peers
+
+
+def _peer_config(identity: PeerIdentity, section: PeerSection) -> PeerConfig:
+    return PeerConfig(
+        identity,
+        [PeerAddress(address.transport, address.addr, address.priority) for address in section.addresses],
+        section.alias,
+        section.connect_policy == "auto_connect",
+        section.auto_reconnect,
+    )
+
+
+async def _maybe(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, where there is one that listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.sendto(state.encode(), address)
+        except OSError as error:
+            _log.warn("the service manager cannot be told {state}: {error}", state=state, error=error)
