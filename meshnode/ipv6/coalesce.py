@@ -1,0 +1,201 @@
+"""Many TCP segments, one write: what the kernel's receive offload would merge goes to it merged (data-plane rule 3).
+
+A frame here is what a TUN opened with a virtio header takes: that 10-byte header, then one IPv6 packet. Segments
+that continue each other become one packet with a segment size, which the kernel passes up as it is or cuts back into
+the very segments; anything else becomes a frame of its own. The conditions are those of the kernel's `tcp_gro_receive`.
+
+Checksums of merged segments are not verified. The mesh hands over exactly the bytes that the far host gave it, under
+end-to-end authentication, so a checksum could only fail if that host had written it wrong; and that host, which may
+write anything it likes, gains nothing by it. Lone packets keep their checksum and the kernel verifies it as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from meshnode.ipv6.checksum import TCP, pseudo_header_sum
+from meshnode.ipv6.shim import SHIM_SIZE, expand, header_start, is_shim
+
+VIRTIO_HEADER = Struct("=BBHHHH")
+"""Flags, segmentation type, header length, segment size, checksum start, checksum offset; native byte order."""
+NO_OFFLOAD: Final = bytes(VIRTIO_HEADER.size)
+NEEDS_CHECKSUM: Final = 1
+SEGMENTED_TCPV6: Final = 4
+
+_MAX_IPV6_PAYLOAD: Final = 65535 - 40
+"""The largest packet the kernel handles without jumbograms is 65535 bytes, header included."""
+
+_TCP_HEADER: Final = 20
+_TCP_FIXED: Final = SHIM_SIZE + _TCP_HEADER
+_FLAGS_AT: Final = SHIM_SIZE + 13
+_SYN, _PSH, _ACK, _ECE = 0x02, 0x08, 0x10, 0x40
+_SEQUENCE_MASK: Final = 0xFFFFFFFF
+_WORD = Struct("!H")
+
+# By TCP header size: shim and ports, sequence number, then acknowledgement to window, then (the checksum apart) urgent
+# pointer and options.
+_SEGMENT: Final = {size: Struct(f"!11sI8s2x{size - 18}s") for size in range(20, 61, 4)}
+
+
+_CLOSED: Final = 1 << 30
+"""As the segment size of a run: no buffer is that long, so nothing continues it."""
+
+
+class _Run:
+    """Segments of one flow, in order and without a gap, on their way to become one frame."""
+
+    __slots__ = (
+        "acknowledgement",
+        "addresses",
+        "data_at",
+        "first",
+        "head",
+        "limit",
+        "next",
+        "payload",
+        "push",
+        "segments",
+        "size",
+        "tail",
+        "unpack",
+    )
+
+    def __init__(self, first: bytes, addresses: bytes, header_size: int) -> None:
+        """Start with the shim payload `first`, whose TCP header has `header_size` bytes and which carries data."""
+        self.unpack = _SEGMENT[header_size].unpack_from
+        self.head, sequence, self.acknowledgement, self.tail = self.unpack(first)
+        self.first = first
+        self.addresses = addresses
+        self.data_at = SHIM_SIZE + header_size
+        self.payload = len(first) - self.data_at
+        self.next = (sequence + self.payload) & _SEQUENCE_MASK
+        self.limit = (_MAX_IPV6_PAYLOAD - header_size) // self.payload
+        self.size = len(first) if self.limit > 1 else _CLOSED  # of every shim payload but the last
+        self.push = 0
+        self.segments = [first[self.data_at :]]
+
+    def accept_last(self, buffer: bytes, offset: int) -> bool:
+        """Take a segment that may end the run by being shorter or pushed; False if it does not continue the run."""
+        size = len(buffer) - offset
+        if self.size == _CLOSED or not self.data_at < size <= self.size:
+            return False
+        head, sequence, acknowledgement, tail = self.unpack(buffer, offset)
+        push = acknowledgement[5] & _PSH
+        if push:
+            acknowledgement = b"%b%c%b" % (acknowledgement[:5], acknowledgement[5] ^ _PSH, acknowledgement[6:])
+        if sequence != self.next or (head, acknowledgement, tail) != (self.head, self.acknowledgement, self.tail):
+            return False
+        self.segments.append(buffer[offset + self.data_at :])
+        self.next = (sequence + self.payload) & _SEQUENCE_MASK
+        self.push = push
+        if push or size < self.size or len(self.segments) == self.limit:
+            self.size = _CLOSED
+        return True
+
+    def frame(self) -> bytes:
+        """The frame of all segments; a single one goes out as it came."""
+        first, header_end, segments = self.first, self.data_at, self.segments
+        if len(segments) == 1:
+            return NO_OFFLOAD + expand(first, 0, self.addresses)
+        data = b"".join(segments)
+        header_size = header_end - SHIM_SIZE
+        length = header_size + len(data)
+        return b"".join(
+            (
+                VIRTIO_HEADER.pack(NEEDS_CHECKSUM, SEGMENTED_TCPV6, 40 + header_size, self.payload, 40, 16),
+                header_start(first, 0, length),
+                self.addresses,
+                first[SHIM_SIZE:_FLAGS_AT],
+                bytes((first[_FLAGS_AT] | self.push,)),
+                first[_FLAGS_AT + 1 : _FLAGS_AT + 3],
+                _WORD.pack(pseudo_header_sum(self.addresses, length, TCP)),
+                first[_FLAGS_AT + 5 : header_end],
+                data,
+            )
+        )
+
+
+class Coalescer:
+    """Turns runs of shim payloads into frames. Within a flow nothing overtakes; between flows order may change.
+
+    `clamp` gets every packet with the SYN flag, as an IPv6 packet, and returns the one to deliver.
+    """
+
+    def __init__(self, own: bytes, clamp: Callable[[bytes], bytes]) -> None:
+        self._own = own
+        self._clamp = clamp
+        self._frames: list[bytes | _Run] = []
+        self._addresses = b""
+        self._runs: dict[bytes, _Run] = {}  # the growing run of each flow from the present source, by TCP ports
+        self._recent: _Run | None = None
+
+    def add(self, source: bytes, buffers: list[bytes], offset: int) -> int:
+        """Take shim payloads from the peer with address `source`; each starts at `offset` of its buffer.
+
+        Returns how many were none and are dropped.
+        """
+        malformed = 0
+        if not self._addresses.startswith(source):
+            self._runs.clear()
+            self._recent = None
+            self._addresses = source + self._own
+        run = self._recent
+        for buffer in buffers:
+            if run is not None and len(buffer) - offset == run.size:
+                head, sequence, acknowledgement, tail = run.unpack(buffer, offset)
+                if (
+                    sequence == run.next
+                    and acknowledgement == run.acknowledgement
+                    and head == run.head
+                    and tail == run.tail
+                ):
+                    segments = run.segments
+                    segments.append(buffer[offset + run.data_at :])
+                    run.next = (sequence + run.payload) & _SEQUENCE_MASK
+                    if len(segments) == run.limit:
+                        run.size = _CLOSED
+                    continue
+            if is_shim(buffer, offset):
+                run = self._place(buffer, offset) or run
+            else:
+                malformed += 1
+        self._recent = run
+        return malformed
+
+    def drain(self) -> list[bytes]:
+        """All frames since the last call, ready to be written one by one."""
+        frames, self._frames = self._frames, []
+        self._runs.clear()
+        self._recent = None
+        return [frame if isinstance(frame, bytes) else frame.frame() for frame in frames]
+
+    def _place(self, buffer: bytes, offset: int) -> _Run | None:
+        """Find the place of a packet that is not simply next in the recent run; the run it is part of, if any."""
+        if buffer[offset + 5] != TCP or len(buffer) - offset < _TCP_FIXED:
+            self._frames.append(NO_OFFLOAD + expand(buffer, offset, self._addresses))
+            return None
+        ports = buffer[offset + SHIM_SIZE : offset + SHIM_SIZE + 4]
+        run = self._runs.get(ports)
+        if run is not None and run.accept_last(buffer, offset):
+            return run
+        if run is not None:
+            run.size = _CLOSED  # what follows must not slip in front of this packet
+        run = self._start_run(buffer, offset)
+        if run is not None:
+            self._runs[ports] = run
+            self._frames.append(run)
+            return run
+        packet = expand(buffer, offset, self._addresses)
+        self._frames.append(NO_OFFLOAD + (self._clamp(packet) if buffer[offset + _FLAGS_AT] & _SYN else packet))
+        return None
+
+    def _start_run(self, buffer: bytes, offset: int) -> _Run | None:
+        """A run that begins with this TCP packet, or None where nothing could ever continue it."""
+        header_size = (buffer[offset + _FLAGS_AT - 1] >> 4) * 4
+        if buffer[offset + _FLAGS_AT] & ~_ECE != _ACK or header_size < _TCP_HEADER:
+            return None
+        if len(buffer) - offset <= SHIM_SIZE + header_size:
+            return None
+        return _Run(buffer[offset:], self._addresses, header_size)

@@ -1,0 +1,144 @@
+"""Address, MTU and routes of the TUN interface (spec 02 section 11.5), set by a child process that ends at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+_CHILD: Final = Path(__file__).with_name("_netsetup_child.py")
+_DISABLE_IPV6: Final = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+_TIMEOUT: Final = 10.0
+
+
+class NetworkSetupError(Exception):
+    """The interface cannot be configured; the text is one line with cause and remedy."""
+
+
+def check_ipv6_enabled(switch: Path = _DISABLE_IPV6) -> None:
+    """Raise NetworkSetupError when the kernel has no IPv6 or has it switched off."""
+    try:
+        disabled = switch.read_text().strip() == "1"
+    except FileNotFoundError:
+        raise NetworkSetupError("the kernel has no IPv6: load the module (modprobe ipv6), or disable tun") from None
+    if disabled:
+        raise NetworkSetupError("IPv6 is disabled: sysctl net.ipv6.conf.all.disable_ipv6=0, or disable tun")
+
+
+class NetworkSetup:
+    """What this node changed in the host's network configuration besides making the interface.
+
+    `prepare` may be called early: the child takes an eighth of a second to load what it needs, and then waits for its
+    request while the node goes on starting.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._prepared: _Child | None = None
+        self._rule_added = False
+
+    def prepare(self) -> None:
+        """Start the child for the coming `configure`."""
+        if self._prepared is None:
+            self._prepared = _Child(self._reactor)
+
+    async def configure(self, name: str, address: bytes, mtu: int) -> None:
+        """Give interface `name` our mesh address (16 bytes) and `mtu`, bring it up, lead the mesh prefix into it.
+
+        Raises NetworkSetupError.
+        """
+        request = {"do": "configure", "name": name, "address": str(IPv6Address(address)), "mtu": mtu}
+        try:
+            check_ipv6_enabled()
+            answer = await self._ask(request)
+        finally:
+            self.cancel()
+        self._rule_added = answer["rule_added"]
+
+    async def remove(self) -> None:
+        """Undo what outlives the interface, which takes its address and route along. Raises NetworkSetupError."""
+        self.cancel()
+        if self._rule_added:
+            self._rule_added = False
+            await self._ask({"do": "remove_rule"})
+
+    def cancel(self) -> None:
+        """End a child that was prepared and is not needed."""
+        child, self._prepared = self._prepared, None
+        if child is not None:
+            child.kill()
+
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        child, self._prepared = self._prepared or _Child(self._reactor), None
+        answer = await child.ask(request)
+        if answer["error"] is not None:
+            raise NetworkSetupError(answer["error"])
+        return answer
+
+
+class _Child(ProcessProtocol):
+    """One child process: one request, one answer."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._output: list[bytes] = []
+        self._errors: list[bytes] = []
+        self._ended = False
+        self._done: Deferred[dict[str, Any]] | None = None
+        self._timeout: IDelayedCall | None = None
+        # The current directory stays out of the child's module path; the environment may hold PYTHONPATH.
+        arguments = [sys.executable, "-P", str(_CHILD)]
+        cast(IReactorProcess, reactor).spawnProcess(self, sys.executable, arguments, env=dict(os.environ))
+
+    def ask(self, request: dict[str, Any]) -> Deferred[dict[str, Any]]:
+        """Send the request. Fires with the answer, or fails with NetworkSetupError."""
+        done: Deferred[dict[str, Any]] = Deferred()
+        self._done = done
+        if self._ended:
+            self._finish()
+        else:
+            self._timeout = cast(IReactorTime, self._reactor).callLater(_TIMEOUT, self.kill)
+            process = self._process()
+            process.write(json.dumps(request).encode())
+            process.closeStdin()
+        return done
+
+    def kill(self) -> None:
+        """End the process if it runs."""
+        with suppress(ProcessExitedAlready):
+            self._process().signalProcess("KILL")
+
+    def _process(self) -> IProcessTransport:
+        return cast(IProcessTransport, self.transport)
+
+    def outReceived(self, data: bytes) -> None:  # noqa: N802
+        self._output.append(data)
+
+    def errReceived(self, data: bytes) -> None:  # noqa: N802
+        self._errors.append(data)
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        self._ended = True
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
+        if self._done is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        done, self._done = self._done, None
+        assert done is not None
+        try:
+            done.callback(json.loads(b"".join(self._output)))
+        except ValueError:
+            last = b"".join(self._errors).decode(errors="replace").strip().rpartition("\n")[2]
+            done.errback(NetworkSetupError(f"the network setup process failed: {last or 'it did not answer'}"))

@@ -1,0 +1,285 @@
+"""The TUN device as a reactor descriptor: bursts of packets in, bursts of packets or frames out (data-plane rule 3)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import socket
+from struct import Struct
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshnode.ipv6.coalesce import NO_OFFLOAD
+
+_CLONE_DEVICE: Final = "/dev/net/tun"
+_LONGEST_NAME: Final = 15
+_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+_IFREQ = Struct("16sH22x")
+
+# The direction bits of an ioctl number differ between architectures.
+_WRITE_DIRECTION: Final = (
+    0x80000000 if platform.machine().startswith(("mips", "parisc", "ppc", "sparc")) else 0x40000000
+)
+_TUNSETIFF: Final = _WRITE_DIRECTION | 0x000454CA
+_TUNSETPERSIST: Final = _WRITE_DIRECTION | 0x000454CB
+
+_BURST: Final = 256
+"""Most packets read in one reactor turn: less than a millisecond of reading, and a few of work further up."""
+_READ_SLACK: Final = 100
+_SMALLEST_MTU: Final = 1280
+
+_NOTHING_NOW: Final = (errno.EAGAIN, errno.EINTR)
+_GONE: Final = (errno.EFAULT, errno.EBADFD, errno.EBADF, errno.ENODEV)
+_NO_ROOM: Final = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
+
+_REMEDIES: Final = {
+    errno.ENOENT: "/dev/net/tun is missing: load the module (modprobe tun), or pass the device into the container",
+    errno.ENXIO: "the kernel has no TUN driver: load the module (modprobe tun)",
+    errno.ENODEV: "the kernel has no TUN driver: load the module (modprobe tun)",
+    errno.EACCES: "not permitted to open /dev/net/tun: run as root, or give this user access to it",
+    errno.EPERM: "CAP_NET_ADMIN is missing: run as root, or: setcap cap_net_admin+ep on the Python interpreter",
+    errno.EBUSY: "the interface is in use by another process: stop that process, or set another tun.name",
+}
+
+
+class TunError(Exception):
+    """The TUN device cannot be had; the text is one line with cause and remedy."""
+
+
+class TunSystem(Protocol):
+    """The system calls a TUN device needs; each raises OSError as the functions of `os` do."""
+
+    def open(self) -> int:
+        """A new non-blocking, close-on-exec descriptor of the clone device."""
+
+    def ioctl(self, fd: int, request: int, argument: Any) -> Any:
+        """As `fcntl.ioctl`."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a network interface called `name`."""
+
+    def read(self, fd: int, size: int, /) -> bytes:
+        """As `os.read`."""
+
+    def write(self, fd: int, data: bytes, /) -> int:
+        """As `os.write`."""
+
+    def close(self, fd: int) -> None:
+        """As `os.close`."""
+
+
+class KernelTun:
+    """The Linux kernel as a `TunSystem`."""
+
+    read = staticmethod(os.read)
+    write = staticmethod(os.write)
+
+    def open(self) -> int:
+        return os.open(_CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def ioctl(self, fd: int, request: int, argument: Any) -> Any:
+        return fcntl.ioctl(fd, request, argument)
+
+    def exists(self, name: str) -> bool:
+        try:
+            socket.if_nametoindex(name)
+        except OSError:
+            return False
+        return True
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+
+class TunHost(Protocol):
+    """What gets the packets of a `TunDevice`."""
+
+    def packets_read(self, packets: list[bytes]) -> None:
+        """Take IPv6 packets from the host, in order; never an empty list."""
+
+    def burst_ended(self) -> None:
+        """Everything read in this reactor turn has been handed over."""
+
+    def tun_lost(self, reason: str) -> None:
+        """The device is gone, for good and not by `TunDevice.close`. Called once."""
+
+
+class TunCounters:
+    """Traffic of a device. Bytes are of IPv6; a frame of merged segments counts once."""
+
+    __slots__ = ("bytes_read", "bytes_written", "packets_read", "packets_written", "write_dropped", "write_errors")
+
+    def __init__(self) -> None:
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.packets_read = 0
+        self.packets_written = 0
+        self.write_dropped = 0
+        self.write_errors = 0
+
+
+@implementer(IReadDescriptor)
+class TunDevice:
+    """One TUN interface, from `open` to `close`. It is a packet sink of the IPv6 adapter.
+
+    Segmentation offload is used towards the kernel where there is a virtio header, and never asked for from it: packets
+    read are at most one MTU long. `mtu` is the interface's, in bytes; setting it, and everything else about the
+    interface than its existence, is `meshnode.ipv6.netsetup`'s work.
+    """
+
+    def __init__(
+        self, reactor: IReactorFDSet, name: str, mtu: int, host: TunHost, system: TunSystem | None = None
+    ) -> None:
+        self.name = name
+        self.counters = TunCounters()
+        self.takes_frames = False
+        self._reactor = reactor
+        self._host = host
+        self._system = system if system is not None else KernelTun()
+        self._fd = -1
+        self._header_size = 0
+        self._largest = max(mtu, _SMALLEST_MTU) + _READ_SLACK + len(NO_OFFLOAD)
+
+    # Life
+
+    def open(self) -> None:
+        """Make the interface. Nothing is read before `start`. Raises TunError."""
+        _check_name(self.name)
+        existed = self._system.exists(self.name)
+        try:
+            self._attach()
+            if existed:
+                self._discard_stale()
+        except OSError as error:
+            self._close_descriptor()
+            raise TunError(f"cannot create TUN interface {self.name}: {self._remedy(error, existed)}") from error
+
+    def _attach(self) -> None:
+        """Open a descriptor and tie it to the interface, with a virtio header if the kernel has that."""
+        self._fd = self._system.open()
+        for flag, header_size in ((_IFF_VNET_HDR, len(NO_OFFLOAD)), (0, 0)):
+            request = _IFREQ.pack(self.name.encode(), _IFF_TUN | _IFF_NO_PI | flag)
+            try:
+                self._system.ioctl(self._fd, _TUNSETIFF, request)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not flag:
+                    raise
+                continue
+            self._header_size = header_size
+            self.takes_frames = header_size > 0
+            return
+
+    def _discard_stale(self) -> None:
+        """Replace an interface that outlived its process; its addresses and routes are not ours."""
+        self._system.ioctl(self._fd, _TUNSETPERSIST, 0)
+        self._close_descriptor()
+        self._attach()
+
+    def _remedy(self, error: OSError, existed: bool) -> str:
+        if error.errno == errno.EINVAL and existed:
+            return "an interface of that name exists and is no TUN: set another tun.name"
+        return _REMEDIES.get(error.errno or 0, os.strerror(error.errno or 0))
+
+    def start(self) -> None:
+        """Begin to read. The interface should be up and addressed by now."""
+        self._reactor.addReader(self)
+
+    def close(self) -> None:
+        """Stop and remove the interface. Harmless when already closed or lost."""
+        if self._fd >= 0:
+            self._reactor.removeReader(self)
+            self._close_descriptor()
+
+    def _close_descriptor(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._system.close(fd)
+
+    def _lose(self, reason: str) -> None:
+        if self._fd >= 0:
+            self.close()
+            self._host.tun_lost(f"TUN interface {self.name} is gone: {reason}")
+
+    # Descriptor
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:  # noqa: N802
+        return f"tun {self.name}"
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """Note that the reactor found the descriptor unusable."""
+        self._lose(reason.getErrorMessage())
+
+    def doRead(self) -> None:  # noqa: N802
+        """Hand one burst of packets to the host."""
+        packets, failure = self._read_burst()
+        if packets:
+            counters = self.counters
+            counters.packets_read += len(packets)
+            counters.bytes_read += sum(map(len, packets))
+            self._host.packets_read(packets)
+            self._host.burst_ended()
+        if failure is not None:
+            self._lose(os.strerror(failure.errno or 0))
+
+    def _read_burst(self) -> tuple[list[bytes], OSError | None]:
+        """Packets that are there now, up to the bound, and the error that ended the device, if one did."""
+        read, fd, largest, skip = self._system.read, self._fd, self._largest, self._header_size
+        packets: list[bytes] = []
+        try:
+            for _ in range(_BURST):
+                packets.append(read(fd, largest)[skip:])
+        except OSError as error:
+            if error.errno not in _NOTHING_NOW:
+                return packets, error
+        return packets, None
+
+    # Sink
+
+    def write(self, packets: list[bytes]) -> None:
+        """Deliver complete IPv6 packets to the host."""
+        self._write_all([NO_OFFLOAD + packet for packet in packets] if self.takes_frames else packets)
+
+    def write_frames(self, frames: list[bytes]) -> None:
+        """Deliver frames of `meshnode.ipv6.coalesce` to the host; only when `takes_frames`."""
+        self._write_all(frames)
+
+    def _write_all(self, frames: list[bytes]) -> None:
+        write, fd, counters = self._system.write, self._fd, self.counters
+        written = size = 0
+        for index, frame in enumerate(frames):
+            try:
+                size += write(fd, frame)
+                written += 1
+            except OSError as error:
+                if self._write_failed(error, len(frames) - index):
+                    break
+        counters.packets_written += written
+        counters.bytes_written += size - written * self._header_size
+
+    def _write_failed(self, error: OSError, left: int) -> bool:
+        """Account for a packet the kernel refused, the first of `left`; whether the others need not be tried."""
+        counters = self.counters
+        if error.errno in _GONE:
+            counters.write_dropped += left
+            self._lose(os.strerror(error.errno))
+            return True
+        if error.errno in _NO_ROOM:
+            counters.write_dropped += left
+            return True
+        counters.write_errors += 1
+        return False
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name.encode()) > _LONGEST_NAME:
+        raise TunError(f"tun.name {name!r} must have 1 to {_LONGEST_NAME} characters")
+    if name in {".", ".."} or any(character in "/:%" or character.isspace() for character in name):
+        raise TunError(f"tun.name {name!r} must have no space, '/', ':' or '%', and not be '.' or '..'")
