@@ -48,7 +48,7 @@ class Ipv6Service:
     def send_ipv6(self, destination: bytes, packets: list[bytes]) -> None:
         """Carry packets to mesh address `destination`, or tell their senders why not."""
         now = self._clock()
-        identity = self._sessions.identities.lookup(destination, now)
+        identity = self._sessions.identities.lookup(destination[1:], now)
         if identity is None:
             self._unreachable(packets)
             return
