@@ -299,7 +299,7 @@ def check_data_packet(event: dict[str, Any], packet: DataPacket, body: bytes, sc
     assert int.from_bytes(covered, "big") % 0xFFFF == 0
 
 
-FIELDS = {
+FIELDS: dict[str, str] = {
     "src": "source",
     "dst": "destination",
     "origin_coords": "origin_coordinates",
@@ -321,7 +321,7 @@ def plain(value: Any) -> Any:
 @each_scenario
 def test_every_link_message_decodes_to_the_recorded_fields_and_encodes_back(scenario: dict[str, Any]) -> None:
     for event, message in link_messages(scenario):
-        decoded = dict(event["decoded"])
+        decoded: dict[str, Any] = dict(event["decoded"])
         inner = EstablishedPlaintext.parse(open_link_frame(event))
         assert message.encode() == inner.message
         assert type(message).__name__ == decoded.pop("type") == event["what"]

@@ -72,6 +72,8 @@ class TracedState(SymmetricState):
 
     __slots__ = ("log",)
 
+    log: list[tuple[str, str, str | None, int]]
+
     @classmethod
     def attach(cls, handshake: Handshake) -> list[tuple[str, str, str | None, int]]:
         plain = handshake.symmetric
