@@ -112,7 +112,7 @@ class ReceiverState:
         return self._interval_packets > 0
 
     def received_run(self, first: int, last: int, timestamp: int, nbytes: int, ce_frames: int, now: float) -> None:
-        """Account for frames with consecutive counters, in order, that arrived at `now`; `timestamp` is the last one's."""
+        """Account for frames with consecutive counters, in order, that arrived at `now`; `timestamp` is of the last."""
         count = last - first + 1
         self.packets_received += count
         self.bytes_received += nbytes

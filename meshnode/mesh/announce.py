@@ -1,0 +1,107 @@
+"""Exchanging TreeAnnounces with the peers (spec 03 sections 3.3 and 3.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.mesh.coordinates import NodeAddr
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Position
+from meshnode.mesh.settings import TreeSettings
+from meshnode.mesh.tree import Tree
+from meshnode.wire.errors import WireError
+from meshnode.wire.tree import TreeAnnounce
+
+FRAME_OVERHEAD = 36
+
+
+class AnnounceExchange:
+    """Checks and stores what peers announce, and announces our own position at a limited rate per peer.
+
+    A message is made from the declaration current when it leaves, so that changes in quick succession cost one message.
+    """
+
+    __slots__ = ("_interval", "_neighbours", "_send", "_tree", "counters")
+
+    def __init__(
+        self, tree: Tree, settings: TreeSettings, neighbours: Neighbours, send: Callable[[NodeAddr, bytes], None]
+    ) -> None:
+        self._tree = tree
+        self._interval = settings.announce_min_interval_ms / 1000
+        self._neighbours = neighbours
+        self._send = send
+        self.counters = tree.counters
+
+    def receive(self, peer: NodeAddr, body: bytes) -> Position | None:
+        """Take a TreeAnnounce (after the type byte): the peer's new position, or None when it was not accepted."""
+        counters = self.counters
+        counters.received += 1
+        try:
+            message = TreeAnnounce.parse(body)
+        except WireError:
+            counters.decode_error += 1
+            return None
+        neighbour = self._neighbours.get(peer)
+        if neighbour is None:
+            counters.unknown_peer += 1
+            return None
+        if message.ancestry[0].node_addr != peer:
+            counters.addr_mismatch += 1
+            return None
+        if not neighbour.identity.verify(message.signing_bytes(), message.signature):
+            counters.sig_failed += 1
+            return None
+        if message.ancestry_error() is not None:
+            counters.ancestry_invalid += 1
+            return None
+        return self._store(neighbour, message)
+
+    def _store(self, neighbour: Neighbour, message: TreeAnnounce) -> Position | None:
+        if neighbour.position is not None and message.sequence <= neighbour.position.sequence:
+            self.counters.stale += 1
+            return None
+        self.counters.accepted += 1
+        neighbour.position = Position(
+            sequence=message.sequence,
+            timestamp=message.timestamp,
+            parent=message.parent,
+            ancestry=message.ancestry,
+            coordinates=[entry.node_addr for entry in message.ancestry],
+        )
+        return neighbour.position
+
+    def send(self, neighbour: Neighbour, now: float) -> None:
+        """Announce our position to one peer now, or as soon as the interval since the last announce has passed."""
+        outgoing = neighbour.announce
+        if now < outgoing.ready_at(self._interval):
+            outgoing.pending = True
+            self.counters.rate_limited += 1
+            return
+        message = self._tree.announce().encode()
+        outgoing.pending = False
+        if len(message) + FRAME_OVERHEAD > neighbour.link_mtu:
+            self.counters.send_failed += 1  # too deep for this link; the next change of position tries again
+            return
+        self._send(neighbour.address, message)
+        self.counters.sent += 1
+        outgoing.sent_at = now
+        if not self._tree.is_root and neighbour.address == self._tree.parent:
+            neighbour.filter_announce.pending = True  # must be computed after our parent knows us as a child
+
+    def send_all(self, now: float) -> None:
+        for neighbour in self._neighbours.values():
+            self.send(neighbour, now)
+
+    def mark_all(self) -> None:
+        """Announce to everybody with the next flush."""
+        for neighbour in self._neighbours.values():
+            neighbour.announce.pending = True
+
+    def flush(self, now: float) -> None:
+        """Send the pending announces whose interval has passed."""
+        for neighbour in self._neighbours.values():
+            if neighbour.announce.pending and now >= neighbour.announce.ready_at(self._interval):
+                self.send(neighbour, now)
+
+    def next_deadline(self) -> float | None:
+        waiting = (n.announce.ready_at(self._interval) for n in self._neighbours.values() if n.announce.pending)
+        return min(waiting, default=None)

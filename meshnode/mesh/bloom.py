@@ -1,0 +1,211 @@
+"""Reachability filters: which nodes lie behind which peer (spec 03 section 5).
+
+A filter is a Python integer whose bit i is bit i of the 8192-bit filter on the wire, so union, containment and
+population count are single operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from math import floor, log
+from struct import Struct
+
+from meshnode.mesh.coordinates import NodeAddr
+from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.settings import BloomSettings
+from meshnode.wire.bloom import FilterAnnounce
+from meshnode.wire.errors import WireError
+
+FILTER_BITS = 8192
+HASH_COUNT = 5
+SIZE_CLASS = 1
+FILTER_FRAME_SIZE = 1071
+_SEEDS = Struct("<QQ")
+
+
+def bit_positions(member: bytes) -> list[int]:
+    """The bits that stand for `member`; some may coincide. Every node must compute the same."""
+    h1, h2 = _SEEDS.unpack_from(sha256(member).digest())
+    return [((h1 + i * h2) & 0xFFFF_FFFF_FFFF_FFFF) % FILTER_BITS for i in range(HASH_COUNT)]
+
+
+def member_mask(member: bytes) -> int:
+    """The filter that holds `member` only."""
+    mask = 0
+    for position in bit_positions(member):
+        mask |= 1 << position
+    return mask
+
+
+def filter_of(members: Iterable[bytes]) -> int:
+    result = 0
+    for member in members:
+        result |= member_mask(member)
+    return result
+
+
+def power(base: float, exponent: int) -> float:
+    """base ** exponent by square and multiply from the low bit: the same double on every node."""
+    result = 1.0
+    while exponent:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+def false_positive_rate(bits: int, hash_count: int = HASH_COUNT) -> float:
+    return power(bits.bit_count() / FILTER_BITS, hash_count)
+
+
+def estimated_members(bits: int, max_fpr: float = 1.0, hash_count: int = HASH_COUNT) -> float | None:
+    """About how many members were put in; None when the filter is full or its false positive rate exceeds the cap."""
+    if bits.bit_count() >= FILTER_BITS or false_positive_rate(bits, hash_count) > max_fpr:
+        return None
+    return -(FILTER_BITS / hash_count) * log(1.0 - bits.bit_count() / FILTER_BITS)
+
+
+@dataclass(slots=True)
+class BloomCounters:
+    """Named as published (spec 03 section 13). `non_v1` stays 0: the codec already refuses other sizes."""
+
+    received: int = 0
+    decode_error: int = 0
+    invalid: int = 0
+    non_v1: int = 0
+    unknown_peer: int = 0
+    stale: int = 0
+    fill_exceeded: int = 0
+    accepted: int = 0
+    sent: int = 0
+    debounce_suppressed: int = 0
+    send_failed: int = 0
+
+
+class FilterExchange:
+    """Receives the peers' filters, and sends each peer the union of what lies behind the others.
+
+    `is_tree_peer` tells who takes part in that union; `hold_back` tells for whom a TreeAnnounce is waiting, which our
+    filter must not overtake (section 5.6). Neighbours are read and written in place.
+    """
+
+    __slots__ = ("_hold_back", "_is_tree_peer", "_neighbours", "_own", "_send", "_settings", "counters", "sequence")
+
+    def __init__(
+        self,
+        own: NodeAddr,
+        settings: BloomSettings,
+        neighbours: Neighbours,
+        is_tree_peer: Callable[[NodeAddr], bool],
+        hold_back: Callable[[Neighbour], bool],
+        send: Callable[[NodeAddr, bytes], None],
+    ) -> None:
+        self._own = member_mask(own)
+        self._settings = settings
+        self._neighbours = neighbours
+        self._is_tree_peer = is_tree_peer
+        self._hold_back = hold_back
+        self._send = send
+        self.counters = BloomCounters()
+        self.sequence = 0  # of the last filter sent to anybody
+
+    def receive(self, peer: NodeAddr, body: bytes, now: float) -> bool:
+        """Take a FilterAnnounce (after the type byte); True when it was stored.
+
+        A hash count other than the protocol's is refused: a large one would let a nearly full filter pass the cap.
+        """
+        self.counters.received += 1
+        try:
+            message = FilterAnnounce.parse(body)
+        except WireError:
+            self.counters.decode_error += 1
+            return False
+        if message.hash_count != HASH_COUNT:
+            self.counters.invalid += 1
+            return False
+        neighbour = self._neighbours.get(peer)
+        if neighbour is None:
+            self.counters.unknown_peer += 1
+            return False
+        return self._store(neighbour, message, now)
+
+    def _store(self, neighbour: Neighbour, message: FilterAnnounce, now: float) -> bool:
+        if message.sequence <= neighbour.filter_sequence:
+            self.counters.stale += 1
+            return False
+        bits = int.from_bytes(message.bits, "little")
+        if false_positive_rate(bits) > self._settings.max_inbound_fpr:
+            self.counters.fill_exceeded += 1
+            return False
+        neighbour.filter = bits
+        neighbour.filter_sequence = message.sequence
+        neighbour.filter_received_at = now
+        self.counters.accepted += 1
+        return True
+
+    def outgoing(self, target: NodeAddr) -> int:
+        """What we tell `target`: ourselves, and what lies behind our tree peers other than `target`."""
+        result = self._own
+        for address, neighbour in self._neighbours.items():
+            if neighbour.filter is not None and address != target and self._is_tree_peer(address):
+                result |= neighbour.filter
+        return result
+
+    def mark_all(self) -> None:
+        """Send everybody a fresh filter, changed or not."""
+        for neighbour in self._neighbours.values():
+            neighbour.filter_announce.pending = True
+
+    def mark_changed(self, excluded: NodeAddr) -> None:
+        """Send a fresh filter to the peers, except one, whose filter differs from the last one sent."""
+        for address, neighbour in self._neighbours.items():
+            if address != excluded and neighbour.filter_sent != self.outgoing(address):
+                neighbour.filter_announce.pending = True
+
+    def flush(self, now: float) -> None:
+        """Send the pending filters whose interval has passed and that no TreeAnnounce must precede."""
+        interval = self._settings.update_debounce_ms / 1000
+        for address, neighbour in self._neighbours.items():
+            if not neighbour.filter_announce.pending or self._hold_back(neighbour):
+                continue
+            if now >= neighbour.filter_announce.ready_at(interval):
+                self._transmit(address, neighbour, now)
+            else:
+                self.counters.debounce_suppressed += 1
+
+    def next_deadline(self) -> float | None:
+        """When the next pending filter may leave; those held back wait for their TreeAnnounce instead."""
+        interval = self._settings.update_debounce_ms / 1000
+        waiting = (
+            n.filter_announce.ready_at(interval)
+            for n in self._neighbours.values()
+            if n.filter_announce.pending and not self._hold_back(n)
+        )
+        return min(waiting, default=None)
+
+    def mesh_size(self) -> int | None:
+        """About how many nodes the mesh has; None before the first filter and when the union is too full to tell."""
+        filters = [n.filter for n in self._neighbours.values() if n.filter is not None]
+        if not filters:
+            return None
+        union = self._own
+        for bits in filters:
+            union |= bits
+        members = estimated_members(union, self._settings.max_inbound_fpr)
+        return None if members is None else floor(members + 0.5)
+
+    def _transmit(self, address: NodeAddr, neighbour: Neighbour, now: float) -> None:
+        bits = self.outgoing(address)
+        self.sequence += 1
+        neighbour.filter_announce.pending = False
+        if neighbour.link_mtu < FILTER_FRAME_SIZE:
+            self.counters.send_failed += 1
+            return
+        content = bits.to_bytes(FILTER_BITS // 8, "little")
+        self._send(address, FilterAnnounce(self.sequence, HASH_COUNT, SIZE_CLASS, content).encode())
+        self.counters.sent += 1
+        neighbour.filter_announce.sent_at = now
+        neighbour.filter_sent = bits

@@ -1,0 +1,341 @@
+"""Finding a node's coordinates: asking, relaying, answering (spec 03 section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.bloom import member_mask
+from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.mesh.neighbour import Neighbours
+from meshnode.mesh.rate_limit import IntervalLimiter
+from meshnode.mesh.settings import LookupSettings
+from meshnode.wire.errors import WireError
+from meshnode.wire.lookup import LookupRequest, LookupResponse
+
+RECENT_CAPACITY = 4096
+FORWARD_LIMIT_AGE = 60.0
+BACKOFF_CAPACITY = 4096
+PATH_MTU_FLOOR = 256
+UNKNOWN_MTU = 65535
+
+
+@dataclass(slots=True)
+class LookupCounters:
+    """Named as published, in the family `lookup` and, for older tools, `discovery` (spec 03 section 13)."""
+
+    req_received: int = 0
+    req_decode_error: int = 0
+    req_duplicate: int = 0
+    req_dedup_cache_full: int = 0
+    req_target_is_us: int = 0
+    req_forwarded: int = 0
+    req_ttl_exhausted: int = 0
+    req_initiated: int = 0
+    req_deduplicated: int = 0
+    req_backoff_suppressed: int = 0
+    req_forward_rate_limited: int = 0
+    req_bloom_miss: int = 0
+    req_no_tree_peer: int = 0
+    req_fallback_forwarded: int = 0
+    resp_received: int = 0
+    resp_decode_error: int = 0
+    resp_forwarded: int = 0
+    resp_identity_miss: int = 0
+    resp_proof_failed: int = 0
+    resp_no_route: int = 0
+    resp_accepted: int = 0
+    resp_timed_out: int = 0
+
+
+@dataclass(slots=True)
+class RecentRequest:
+    """A request seen lately: where its answer goes."""
+
+    from_peer: NodeAddr
+    seen_at: float
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class PendingLookup:
+    """A lookup of ours; `attempt` counts from 1, times are monotonic seconds."""
+
+    initiated: float
+    last_sent: float
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A verified answer: where `target` is, and the smallest link MTU on the way if the answer told a usable one."""
+
+    target: NodeAddr
+    coordinates: Coordinates
+    path_mtu: int | None
+
+
+class Backoff:
+    """Suppresses lookups for a target that keeps failing, for base, twice base, ... up to max seconds; 0 means never."""
+
+    __slots__ = ("_base", "_failures", "_max")
+
+    def __init__(self, base: float, maximum: float) -> None:
+        self._base = base
+        self._max = maximum
+        self._failures: dict[NodeAddr, tuple[int, float]] = {}
+
+    def suppressed(self, target: NodeAddr, now: float) -> bool:
+        failure = self._failures.get(target)
+        return failure is not None and now < failure[1]
+
+    def record_failure(self, target: NodeAddr, now: float) -> int:
+        """Note one more failure in a row and return how many there have been."""
+        count = self._failures.pop(target, (0, 0.0))[0] + 1
+        if len(self._failures) >= BACKOFF_CAPACITY:
+            del self._failures[next(iter(self._failures))]
+        delay = min(self._base * 2 ** min(count - 1, 32), self._max)
+        self._failures[target] = (count, now + delay)
+        return count
+
+    def forget(self, target: NodeAddr) -> None:
+        self._failures.pop(target, None)
+
+    def clear(self) -> None:
+        self._failures.clear()
+
+
+class Mesh(Protocol):
+    """What lookups need to know about the rest of the mesh machinery."""
+
+    neighbours: Neighbours
+
+    @property
+    def own_coordinates(self) -> Coordinates: ...
+    def is_tree_peer(self, address: NodeAddr) -> bool: ...
+    def next_hop(self, destination: NodeAddr, now: float) -> NodeAddr | None: ...
+    def send(self, peer: NodeAddr, message: bytes) -> None: ...
+
+
+class Lookups:
+    """Lookups of one node in all three roles: origin, relay and target.
+
+    `identity_of` returns the public key known for a target. Verified answers are appended to `found`, targets given up
+    to `failed`; the owner drains both.
+    """
+
+    __slots__ = (
+        "_entropy",
+        "_forward_limit",
+        "_identity",
+        "_identity_of",
+        "_mesh",
+        "_settings",
+        "backoff",
+        "counters",
+        "failed",
+        "found",
+        "lookup_resp_mtu_below_floor",
+        "pending",
+        "recent",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: LookupSettings,
+        entropy: Callable[[int], bytes],
+        identity_of: Callable[[NodeAddr], PeerIdentity | None],
+        mesh: Mesh,
+    ) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._entropy = entropy
+        self._identity_of = identity_of
+        self._mesh = mesh
+        self._forward_limit: IntervalLimiter[NodeAddr] = IntervalLimiter(
+            settings.forward_min_interval_secs, FORWARD_LIMIT_AGE
+        )
+        self.backoff = Backoff(settings.backoff_base_secs, settings.backoff_max_secs)
+        self.counters = LookupCounters()
+        self.lookup_resp_mtu_below_floor = 0  # published in the family `errors`
+        self.recent: dict[int, RecentRequest] = {}  # oldest first
+        self.pending: dict[NodeAddr, PendingLookup] = {}
+        self.found: list[Found] = []
+        self.failed: list[NodeAddr] = []
+
+    # Origin
+
+    def start(self, target: NodeAddr, now: float) -> bool:
+        """Look `target` up unless that is under way; True when it is under way afterwards."""
+        counters = self.counters
+        if target in self.pending:
+            counters.req_deduplicated += 1
+            return True
+        if self.backoff.suppressed(target, now):
+            counters.req_backoff_suppressed += 1
+            return False
+        if not self._claimants(target):
+            counters.req_bloom_miss += 1
+            self.backoff.record_failure(target, now)
+            return False
+        if self._ask(target) == 0:
+            self.backoff.record_failure(target, now)
+            return False
+        self.pending[target] = PendingLookup(now, now)
+        return True
+
+    def advance(self, now: float) -> None:
+        """Repeat or give up the lookups whose attempt has had its time."""
+        for target, lookup in list(self.pending.items()):
+            if now < self._attempt_deadline(lookup):
+                continue
+            if lookup.attempt >= len(self._settings.attempt_timeouts_secs):
+                del self.pending[target]
+                self.counters.resp_timed_out += 1
+                self.backoff.record_failure(target, now)
+                self.failed.append(target)
+            else:
+                lookup.attempt += 1
+                lookup.last_sent = now
+                self._ask(target)
+
+    def next_deadline(self) -> float | None:
+        return min((self._attempt_deadline(lookup) for lookup in self.pending.values()), default=None)
+
+    def _attempt_deadline(self, lookup: PendingLookup) -> float:
+        ladder = self._settings.attempt_timeouts_secs
+        return lookup.last_sent + (ladder[min(lookup.attempt, len(ladder)) - 1] if ladder else 0)
+
+    def _ask(self, target: NodeAddr) -> int:
+        """Send one attempt to the tree peers that may know `target`; the number of peers asked."""
+        mesh = self._mesh
+        self.counters.req_initiated += 1
+        request = LookupRequest(
+            request_id=int.from_bytes(self._entropy(8), "little"),
+            target=target,
+            origin=self._identity.node_addr,
+            ttl=self._settings.ttl,
+            min_mtu=0,
+            origin_coordinates=mesh.own_coordinates,
+        ).encode()
+        peers = [address for address in self._claimants(target) if mesh.is_tree_peer(address)]
+        for peer in peers:
+            mesh.send(peer, request)
+        return len(peers)
+
+    def _claimants(self, target: NodeAddr) -> list[NodeAddr]:
+        """The peers whose filter contains `target`."""
+        mask = member_mask(target)
+        return [a for a, n in self._mesh.neighbours.items() if n.filter is not None and n.filter & mask == mask]
+
+    # Relay and target
+
+    def request(self, peer: NodeAddr, body: bytes, now: float) -> None:
+        """A LookupRequest (after the type byte) came from `peer`. Our own, come back in a circle, ends here."""
+        counters = self.counters
+        counters.req_received += 1
+        try:
+            request = LookupRequest.parse(body)
+        except WireError:
+            counters.req_decode_error += 1
+            return
+        self._forget_recent(now)
+        if request.request_id in self.recent or request.origin == self._identity.node_addr:
+            counters.req_duplicate += 1
+        elif len(self.recent) >= RECENT_CAPACITY:
+            counters.req_dedup_cache_full += 1
+        else:
+            self.recent[request.request_id] = RecentRequest(peer, now)
+            if request.target == self._identity.node_addr:
+                self._answer(request, peer, now)
+            else:
+                self._relay(request, peer, now)
+
+    def _forget_recent(self, now: float) -> None:
+        expiry = self._settings.recent_expiry_secs
+        while self.recent:
+            oldest = next(iter(self.recent))
+            if now - self.recent[oldest].seen_at <= expiry:
+                return
+            del self.recent[oldest]
+
+    def _answer(self, request: LookupRequest, peer: NodeAddr, now: float) -> None:
+        self.counters.req_target_is_us += 1
+        response = LookupResponse(
+            request_id=request.request_id,
+            target=request.target,
+            path_mtu=UNKNOWN_MTU,
+            target_coordinates=self._mesh.own_coordinates,
+            proof=b"",
+        )
+        response.proof = self._identity.sign(response.proof_bytes(), self._entropy(32))
+        hop = peer if peer in self._mesh.neighbours else self._mesh.next_hop(request.origin, now)
+        if hop is None:
+            self.counters.resp_no_route += 1
+        else:
+            self._return(response, hop)
+
+    def _relay(self, request: LookupRequest, peer: NodeAddr, now: float) -> None:
+        counters = self.counters
+        if request.ttl == 0:
+            counters.req_ttl_exhausted += 1
+            return
+        if not self._forward_limit.allow(request.target, now):
+            counters.req_forward_rate_limited += 1
+            return
+        counters.req_forwarded += 1
+        message = replace(request, ttl=request.ttl - 1).encode()
+        claimants = [address for address in self._claimants(request.target) if address != peer]
+        chosen = [address for address in claimants if self._mesh.is_tree_peer(address)]
+        if not claimants:
+            counters.req_no_tree_peer += 1
+        elif not chosen:
+            counters.req_fallback_forwarded += 1
+            chosen = claimants
+        for address in chosen:
+            self._mesh.send(address, message)
+
+    # Answers
+
+    def response(self, body: bytes) -> None:
+        """A LookupResponse (after the type byte) came; for a request we did not relay it is ours."""
+        self.counters.resp_received += 1
+        try:
+            response = LookupResponse.parse(body)
+        except WireError:
+            self.counters.resp_decode_error += 1
+            return
+        recent = self.recent.get(response.request_id)
+        if recent is None:
+            self._accept(response)
+        elif not recent.answered:
+            recent.answered = True
+            self.counters.resp_forwarded += 1
+            self._return(response, recent.from_peer)
+
+    def _return(self, response: LookupResponse, hop: NodeAddr) -> None:
+        """Send an answer one hop towards the origin, with that link's MTU folded in."""
+        neighbour = self._mesh.neighbours.get(hop)
+        if neighbour is not None:
+            response.path_mtu = min(response.path_mtu, neighbour.link_mtu)
+            self._mesh.send(hop, response.encode())
+
+    def _accept(self, response: LookupResponse) -> None:
+        target = response.target
+        identity = self._identity_of(target)
+        if identity is None or identity.node_addr != target:
+            self.counters.resp_identity_miss += 1
+            return
+        if response.target_coordinates[0] != target or not identity.verify(response.proof_bytes(), response.proof):
+            self.counters.resp_proof_failed += 1
+            return
+        self.counters.resp_accepted += 1
+        self.backoff.forget(target)
+        self.pending.pop(target, None)
+        usable = response.path_mtu >= PATH_MTU_FLOOR
+        if not usable:
+            self.lookup_resp_mtu_below_floor += 1
+        self.found.append(Found(target, response.target_coordinates, response.path_mtu if usable else None))

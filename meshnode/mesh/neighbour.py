@@ -1,0 +1,65 @@
+"""What the mesh machines know about one direct peer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meshnode.identity import PeerIdentity
+from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.wire.tree import AncestryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A peer's place in the tree as its latest accepted TreeAnnounce declares it."""
+
+    sequence: int
+    timestamp: int
+    parent: NodeAddr
+    ancestry: list[AncestryEntry]
+    coordinates: Coordinates
+
+    @property
+    def root(self) -> NodeAddr:
+        return self.coordinates[-1]
+
+    @property
+    def depth(self) -> int:
+        return len(self.coordinates) - 1
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """When something was last sent to a peer, and whether more is waiting for its interval."""
+
+    sent_at: float | None = None
+    pending: bool = False
+
+    def ready_at(self, interval: float) -> float:
+        """The earliest time the next one may leave."""
+        return 0.0 if self.sent_at is None else self.sent_at + interval
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes.
+
+    `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter.
+    """
+
+    identity: PeerIdentity
+    link_mtu: int
+    position: Position | None = None
+    filter: int | None = None
+    filter_sequence: int = 0
+    filter_received_at: float | None = None
+    filter_sent: int | None = None
+    announce: Outgoing = field(default_factory=Outgoing)
+    filter_announce: Outgoing = field(default_factory=Outgoing)
+
+    @property
+    def address(self) -> NodeAddr:
+        return self.identity.node_addr
+
+
+Neighbours = dict[NodeAddr, Neighbour]

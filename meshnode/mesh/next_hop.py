@@ -1,0 +1,79 @@
+"""The routing decision: which peer is strictly nearer to the destination (spec 03 sections 8 and 9.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+from meshnode.mesh.bloom import member_mask
+from meshnode.mesh.coordinates import INFINITE, Coordinates, NodeAddr, distance
+from meshnode.mesh.neighbour import Neighbours
+
+UNMEASURED_COST = 1.0
+
+
+class RouteClass(Enum):
+    """How a forwarded datagram left, relative to the tree; values as used in counters and diagnostics."""
+
+    DIRECT_PEER = "direct_peer"
+    TREE_UP = "tree_up"
+    TREE_DOWN = "tree_down"
+    TREE_DOWN_CROSS = "tree_down_cross"
+    CROSSLINK_DESCEND = "crosslink_descend"
+    CROSSLINK_ASCEND = "crosslink_ascend"
+
+
+def nearest_hop(
+    mine: Coordinates,
+    destination: Coordinates,
+    neighbours: Neighbours,
+    link_cost: Callable[[NodeAddr], float | None],
+) -> NodeAddr | None:
+    """The peer to forward to, for a destination that is no direct peer.
+
+    Only peers strictly nearer than we are come into question, which keeps a mesh free of loops. Those whose filter
+    contains the destination go first, cheapest link first; without any, the nearest one along the tree is taken.
+    """
+    target = destination[0]
+    paths = {a: n.position.coordinates for a, n in neighbours.items() if n.position is not None}
+    limit = distance(mine, destination)
+    mask = member_mask(target)
+    candidates = []
+    for address, path in paths.items():
+        bits = neighbours[address].filter
+        if bits is None or bits & mask != mask:
+            continue
+        hops = distance(path, destination)
+        if hops < limit:
+            cost = link_cost(address)
+            candidates.append((UNMEASURED_COST if cost is None else cost, hops, address))
+    if candidates:
+        return min(candidates)[2]
+    return greedy_hop(mine, destination, paths)
+
+
+def greedy_hop(mine: Coordinates, destination: Coordinates, paths: Mapping[NodeAddr, Coordinates]) -> NodeAddr | None:
+    """The peer nearest to the destination along the tree, if nearer than we are; ties go to the smaller address."""
+    limit = distance(mine, destination)
+    if limit == INFINITE:
+        return None
+    nearest = min(((distance(path, destination), address) for address, path in paths.items()), default=None)
+    return nearest[1] if nearest is not None and nearest[0] < limit else None
+
+
+def classify(
+    mine: Coordinates,
+    destination: NodeAddr,
+    destination_path: Coordinates | None,
+    hop: NodeAddr,
+    hop_path: Coordinates | None,
+) -> RouteClass:
+    """Name the way a datagram for `destination` took through `hop`; unknown coordinates are None."""
+    if hop == destination:
+        return RouteClass.DIRECT_PEER
+    if hop in mine[1:]:
+        return RouteClass.TREE_UP
+    inside = destination_path is not None and hop in destination_path[1:]
+    if hop_path is not None and mine[0] in hop_path[1:]:
+        return RouteClass.TREE_DOWN if inside else RouteClass.TREE_DOWN_CROSS
+    return RouteClass.CROSSLINK_DESCEND if inside else RouteClass.CROSSLINK_ASCEND

@@ -1,0 +1,388 @@
+"""The self-organising mesh of one node: tree, filters, lookups and routing joined together (spec 03)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.announce import AnnounceExchange
+from meshnode.mesh.bloom import BloomCounters, FilterExchange
+from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
+from meshnode.mesh.lookup import LookupCounters, Lookups
+from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.next_hop import RouteClass, classify, nearest_hop
+from meshnode.mesh.rate_limit import IntervalLimiter
+from meshnode.mesh.router_events import (
+    CoordinatesChanged,
+    CoordinatesLearned,
+    LookupFailed,
+    ParentChanged,
+    RouterEvent,
+)
+from meshnode.mesh.settings import MeshSettings
+from meshnode.mesh.tree import Tree, TreeCounters
+from meshnode.mesh.warming import FLAG_COORDINATES, FLAG_UNENCRYPTED, Verdict, examine
+from meshnode.wire.signals import CoordinatesRequired, MtuExceeded, PathBroken
+
+TREE_ANNOUNCE, FILTER_ANNOUNCE, LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x10, 0x20, 0x30, 0x31
+SECOND_LOOK = 2.0
+SIGNAL_INTERVAL = 0.1
+SIGNAL_MEMORY = 10.0
+MAX_DECISIONS = 4096
+DATAGRAM_HEADER = 35  # as counted: without the link message type byte
+
+__all__ = [
+    "CoordinatesChanged",
+    "CoordinatesLearned",
+    "LookupFailed",
+    "ParentChanged",
+    "Router",
+    "RouterCounters",
+    "RouterEvent",
+]
+
+
+@dataclass(slots=True)
+class RouterCounters:
+    """The counter families a Router keeps (spec 03 section 13)."""
+
+    tree: TreeCounters
+    bloom: BloomCounters
+    lookup: LookupCounters
+    warm_malformed_packets: int = 0
+    warm_malformed_bytes: int = 0
+
+
+class Router:
+    """Sans-IO: after every call the owner drains `outbound` and `events`, then arms a timer for `next_deadline()`.
+
+    `outbound` holds (peer, link message with type byte). `link_cost` tells a peer's measured cost or None,
+    `identity_of` the public key known for a target or None. `now` is monotonic seconds, `wall` Unix seconds.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: MeshSettings,
+        entropy: Callable[[int], bytes],
+        now: float,
+        wall: float,
+        link_cost: Callable[[NodeAddr], float | None],
+        identity_of: Callable[[NodeAddr], PeerIdentity | None],
+    ) -> None:
+        self.me = identity.node_addr
+        self.outbound: list[tuple[NodeAddr, bytes]] = []
+        self.events: list[RouterEvent] = []
+        self.neighbours: Neighbours = {}
+        self.mesh_size_estimate: int | None = None
+        self._settings = settings
+        self._link_cost = link_cost
+        self.tree = Tree(identity, settings.tree, entropy, self.neighbours, link_cost, wall)
+        self.announces = AnnounceExchange(self.tree, settings.tree, self.neighbours, self.send)
+        self.filters = FilterExchange(
+            self.me, settings.bloom, self.neighbours, self.tree.is_tree_peer, _announce_pending, self.send
+        )
+        self.lookups = Lookups(identity, settings.lookup, entropy, identity_of, self)
+        self.coordinate_cache = CoordinateCache(self.me, settings.cache.coord_size, settings.cache.coord_ttl_secs)
+        self.counters = RouterCounters(self.tree.counters, self.filters.counters, self.lookups.counters)
+        self._signals: IntervalLimiter[NodeAddr] = IntervalLimiter(SIGNAL_INTERVAL, SIGNAL_MEMORY)
+        self._decisions: dict[NodeAddr, tuple[Coordinates, NodeAddr | None]] = {}
+        self._reevaluated_at: float | None = None
+        self._second_look_at: float | None = None
+
+    # Peers
+
+    def peer_up(self, peer: PeerIdentity, link_mtu: int, now: float, wall: float) -> None:
+        """A link to `peer` was established, or a cross-connection resolved in favour of the link we have."""
+        neighbour = self.neighbours.get(peer.node_addr)
+        if neighbour is None:
+            neighbour = self.neighbours[peer.node_addr] = Neighbour(peer, link_mtu)
+        neighbour.link_mtu = link_mtu
+        self._greet(neighbour, now)
+
+    def peer_replaced(self, peer: PeerIdentity, link_mtu: int, now: float, wall: float) -> None:
+        """A new link took the place of the one we had: the declaration stays valid, the filter does not (3.11)."""
+        old = self.neighbours.get(peer.node_addr)
+        neighbour = Neighbour(peer, link_mtu, position=None if old is None else old.position)
+        self.neighbours[peer.node_addr] = neighbour
+        self._greet(neighbour, now)
+        self.filters.mark_changed(excluded=peer.node_addr)
+
+    def peer_down(self, address: NodeAddr, now: float, wall: float) -> None:
+        """The link to a peer is gone. Unknown addresses are ignored."""
+        if address not in self.neighbours:
+            return
+        was_parent = not self.tree.is_root and self.tree.parent == address
+        del self.neighbours[address]
+        if was_parent:
+            before = self.tree.parent, self.tree.coordinates
+            self.counters.tree.parent_losses += 1
+            self.tree.recover(now, wall)
+            self.coordinate_cache.drop_through(self.me)
+            self.coordinate_cache.drop_foreign(self.tree.root)
+            self.announces.mark_all()
+            self._report_position(before, now)
+        self.filters.mark_all()
+        self._decisions.clear()
+
+    def set_link_mtu(self, address: NodeAddr, mtu: int) -> None:
+        """Note the largest link frame that fits towards a peer."""
+        neighbour = self.neighbours.get(address)
+        if neighbour is not None:
+            neighbour.link_mtu = mtu
+
+    def is_tree_peer(self, address: NodeAddr) -> bool:
+        """Whether this peer is our parent or our child."""
+        return self.tree.is_tree_peer(address)
+
+    def send(self, peer: NodeAddr, message: bytes) -> None:
+        """Queue a link message; used by the parts of the router."""
+        self.outbound.append((peer, message))
+
+    def _greet(self, neighbour: Neighbour, now: float) -> None:
+        self.lookups.backoff.clear()
+        self.announces.send(neighbour, now)
+        neighbour.filter_announce.pending = True
+        self._decisions.clear()
+
+    # Messages and time
+
+    def message(self, peer: NodeAddr, msg_type: int, body: bytes, now: float, wall: float) -> None:
+        """Take a link message of the mesh (0x10, 0x20, 0x30, 0x31) from an authenticated peer; never raises for it."""
+        if msg_type == TREE_ANNOUNCE:
+            self._tree_announce(peer, body, now, wall)
+        elif msg_type == FILTER_ANNOUNCE:
+            if self.filters.receive(peer, body, now):
+                self.filters.mark_changed(excluded=peer)
+                self._decisions.clear()
+        elif msg_type == LOOKUP_REQUEST:
+            self.lookups.request(peer, body, now)
+        elif msg_type == LOOKUP_RESPONSE:
+            self.lookups.response(body)
+            self._drain_lookups(now)
+
+    def first_rtt(self, peer: NodeAddr, now: float, wall: float) -> None:
+        """The link to `peer` got its first round-trip sample, which may make it eligible as parent."""
+        self._decisions.clear()
+        self._reconsider(now, wall)
+
+    def tick(self, now: float, wall: float) -> None:
+        """Once a second: everything `handle_timeout` does, plus periodic re-evaluation and the size estimate."""
+        self.announces.flush(now)
+        self._look_again(now, wall)
+        self._reevaluate_periodically(now, wall)
+        self.filters.flush(now)
+        self.mesh_size_estimate = self.filters.mesh_size()
+        self.lookups.advance(now)
+        self._drain_lookups(now)
+        self._decisions.clear()  # link costs change all the time
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timeout` has something to do: a waiting announce or filter, or a lookup attempt running out."""
+        parts = (self.announces.next_deadline(), self.filters.next_deadline(), self.lookups.next_deadline())
+        return min((deadline for deadline in parts if deadline is not None), default=None)
+
+    def handle_timeout(self, now: float, wall: float) -> None:
+        """Send what has waited long enough."""
+        self.announces.flush(now)
+        self.filters.flush(now)
+        self.lookups.advance(now)
+        self._drain_lookups(now)
+
+    def _drain_lookups(self, now: float) -> None:
+        lookups = self.lookups
+        for found in lookups.found:
+            self.coordinate_cache.insert(found.target, found.coordinates, now, found.path_mtu)
+            self.events.append(CoordinatesLearned(found.target, found.path_mtu))
+        self.events.extend(LookupFailed(target) for target in lookups.failed)
+        lookups.found.clear()
+        lookups.failed.clear()
+
+    # Our position (spec 03 sections 3.6 and 3.7)
+
+    def _tree_announce(self, peer: NodeAddr, body: bytes, now: float, wall: float) -> None:
+        was_tree_peer = self.tree.is_tree_peer(peer)
+        position = self.announces.receive(peer, body)
+        if position is None:
+            return
+        self._decisions.clear()
+        if position.root > self.tree.root:
+            self.announces.send(self.neighbours[peer], now)
+        if not self._reconsider(now, wall) and not self.tree.is_root and self.tree.parent == peer:
+            if self.me in position.coordinates:
+                self._leave_loop(now, wall)
+            else:
+                self._follow_parent(now, wall)
+        if self.tree.is_tree_peer(peer) != was_tree_peer:
+            self.filters.mark_changed(excluded=peer)
+
+    def _reconsider(self, now: float, wall: float) -> bool:
+        """Take a better parent, or become root if that is our place; True when one of the two happened."""
+        before = self.tree.parent, self.tree.coordinates
+        parent = self.tree.better_parent(now)
+        if parent is not None:
+            self.tree.set_parent(parent, now, wall)
+            self.coordinate_cache.drop_through(self.me)
+        elif not self.tree.is_root and self.tree.should_be_root():
+            self.tree.become_root(wall)
+            self.coordinate_cache.drop_foreign(self.me)
+        else:
+            return False
+        self.counters.tree.parent_switches += 1
+        self._spread_position(before, now)
+        return True
+
+    def _leave_loop(self, now: float, wall: float) -> None:
+        """Our parent hangs below ourselves."""
+        before = self.tree.parent, self.tree.coordinates
+        self.counters.tree.loop_detected += 1
+        self.tree.recover(now, wall)
+        self.coordinate_cache.drop_through(self.me)
+        self.coordinate_cache.drop_foreign(self.tree.root)
+        self._spread_position(before, now)
+
+    def _follow_parent(self, now: float, wall: float) -> None:
+        """Our parent announced again, possibly from another place."""
+        before = self.tree.parent, self.tree.coordinates
+        self.tree.set_parent(self.tree.parent, now, wall)
+        self.coordinate_cache.drop_through(self.me)
+        self.lookups.backoff.clear()
+        if self.tree.coordinates != before[1]:
+            self.counters.tree.ancestry_changed += 1
+            self.announces.send_all(now)
+            self.filters.mark_changed(excluded=before[0])
+            self._report_position(before, now)
+
+    def _spread_position(self, before: tuple[NodeAddr, Coordinates], now: float) -> None:
+        self.lookups.backoff.clear()
+        self.announces.send_all(now)
+        self.filters.mark_all()
+        self._report_position(before, now)
+
+    def _report_position(self, before: tuple[NodeAddr, Coordinates], now: float) -> None:
+        parent, coordinates = before
+        self._decisions.clear()
+        if self.tree.root > coordinates[-1]:
+            self._second_look_at = now + SECOND_LOOK
+        if self.tree.parent != parent:
+            self.events.append(ParentChanged(parent, self.tree.parent))
+        if self.tree.coordinates != coordinates:
+            self.events.append(CoordinatesChanged())
+
+    def _look_again(self, now: float, wall: float) -> None:
+        """Evaluate once more soon after our root became a worse one.
+
+        A peer still below the better root may not have been eligible at that moment, and without news from it we would
+        wait for the periodic evaluation. Not at once: siblings that lose the same root must first hear of each other's
+        loss, or they would take each other as parents.
+        """
+        if self._second_look_at is not None and now >= self._second_look_at:
+            self._second_look_at = None
+            self._reconsider(now, wall)
+
+    def _reevaluate_periodically(self, now: float, wall: float) -> None:
+        """Every `reeval_interval_secs`: look for a better parent, else repeat what peers may have missed.
+
+        Announces and filters travel unacknowledged. Repeating both, even with a single peer, bounds how long a lost one
+        can keep a subtree unreachable; receivers drop repeated announces as stale and unchanged filters end with them.
+        """
+        interval = self._settings.tree.reeval_interval_secs
+        if not interval or not self.neighbours:
+            return
+        if self._reevaluated_at is not None and now - self._reevaluated_at < interval:
+            return
+        self._reevaluated_at = now
+        if not self._reconsider(now, wall):
+            self.announces.send_all(now)
+            self.filters.mark_all()
+
+    # Routing
+
+    def next_hop(self, destination: NodeAddr, now: float) -> NodeAddr | None:
+        """The peer to forward to; None for ourselves and when no peer is known to be nearer (spec 03 section 8)."""
+        if destination in self.neighbours:
+            return destination
+        coordinates = self.coordinate_cache.get_and_touch(destination, now)
+        if coordinates is None:
+            return None
+        known = self._decisions.get(destination)
+        if known is not None and known[0] is coordinates:
+            return known[1]
+        hop = nearest_hop(self.tree.coordinates, coordinates, self.neighbours, self._link_cost)
+        if len(self._decisions) >= MAX_DECISIONS:
+            self._decisions.clear()
+        self._decisions[destination] = coordinates, hop
+        return hop
+
+    def route_class(self, destination: NodeAddr, hop: NodeAddr) -> RouteClass:
+        """How a datagram for `destination` that left through `hop` travels relative to the tree."""
+        neighbour = self.neighbours.get(hop)
+        position = None if neighbour is None else neighbour.position
+        return classify(
+            self.tree.coordinates,
+            destination,
+            self.coordinate_cache.peek(destination),
+            hop,
+            None if position is None else position.coordinates,
+        )
+
+    def lookup(self, target: NodeAddr, now: float) -> bool:
+        """Look up where `target` is; True when a lookup is under way, which ends in an event."""
+        return target != self.me and self.lookups.start(target, now)
+
+    def warm(self, payload: bytes, offset: int, source: NodeAddr, destination: NodeAddr, now: float) -> bool:
+        """Learn coordinates from the session message at `offset` of `payload`, passing through or for us.
+
+        False means: drop this datagram, it would harm a node further on (spec 03 section 6.3).
+        """
+        if len(payload) >= offset + 4 and not payload[offset] and not payload[offset + 1] & FLAG_COORDINATES:
+            return True
+        verdict, source_path, destination_path = examine(payload, offset)
+        if verdict is Verdict.CARRIES:
+            self.coordinate_cache.insert(source, source_path, now)
+            self.coordinate_cache.insert(destination, destination_path, now)
+        elif verdict is not Verdict.PLAIN:
+            self.counters.warm_malformed_packets += 1
+            self.counters.warm_malformed_bytes += DATAGRAM_HEADER + len(payload) - offset
+        return verdict is not Verdict.POISONOUS
+
+    @property
+    def own_coordinates(self) -> Coordinates:
+        """Our addresses up to the root, ourselves first. Not to be changed by the caller."""
+        return self.tree.coordinates
+
+    def coordinates_for(self, destination: NodeAddr, now: float) -> Coordinates | None:
+        """Coordinates we know for a destination, without counting as use."""
+        return self.coordinate_cache.get(destination, now)
+
+    def forget_coordinates(self, destination: NodeAddr) -> None:
+        self.coordinate_cache.remove(destination)
+
+    # Signals (spec 03 section 10.2): payloads for the source of a datagram that could not be forwarded
+
+    def routing_error(self, destination: NodeAddr, payload: bytes, offset: int, now: float) -> bytes | None:
+        """The signal for a transit datagram without next hop; None when none is due.
+
+        `payload` at `offset` is the session message that could not be forwarded; signals are not answered.
+        """
+        if not self._signal_due(destination, payload, offset, now):
+            return None
+        coordinates = self.coordinate_cache.get(destination, now)
+        if coordinates is None:
+            return CoordinatesRequired(destination, self.me).encode()
+        return PathBroken(destination, self.me, coordinates).encode()
+
+    def mtu_error(self, destination: NodeAddr, payload: bytes, offset: int, mtu: int, now: float) -> bytes | None:
+        """The signal for a transit datagram that the outgoing transport refused as larger than `mtu`; None as above."""
+        if not self._signal_due(destination, payload, offset, now):
+            return None
+        return MtuExceeded(destination, self.me, min(mtu, 65535)).encode()
+
+    def _signal_due(self, destination: NodeAddr, payload: bytes, offset: int, now: float) -> bool:
+        is_signal = len(payload) >= offset + 2 and not payload[offset] & 0x0F and payload[offset + 1] & FLAG_UNENCRYPTED
+        return not is_signal and self._signals.allow(destination, now)
+
+
+def _announce_pending(neighbour: Neighbour) -> bool:
+    return neighbour.announce.pending

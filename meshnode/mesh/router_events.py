@@ -1,0 +1,38 @@
+"""What a Router tells its owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshnode.mesh.coordinates import NodeAddr
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatesLearned:
+    """A lookup of ours was answered; `path_mtu` is the smallest link MTU on the answer's way, None when unusable."""
+
+    target: NodeAddr
+    path_mtu: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookupFailed:
+    """All attempts to look `target` up went unanswered."""
+
+    target: NodeAddr
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatesChanged:
+    """Our own coordinates are different now; whoever caches them should be told (spec 02 section 8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParentChanged:
+    """We hang below another node now; our own address stands for being root."""
+
+    old: NodeAddr
+    new: NodeAddr
+
+
+RouterEvent = CoordinatesLearned | LookupFailed | CoordinatesChanged | ParentChanged

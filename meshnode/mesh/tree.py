@@ -1,0 +1,278 @@
+"""Our place in the spanning tree: parent evaluation, declarations, flap dampening (spec 03 sections 3.4 to 3.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from meshnode.identity import Identity
+from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.mesh.neighbour import Neighbours, Position
+from meshnode.mesh.settings import TreeSettings
+from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
+
+UNMEASURED_COST = 1.0
+LONGEST_EPISODE = 365 * 86400.0
+
+
+@dataclass(slots=True)
+class TreeCounters:
+    """Named as published (spec 03 section 13). `outbound_sign_failed` stays 0: signing with a valid key cannot fail."""
+
+    received: int = 0
+    decode_error: int = 0
+    unknown_peer: int = 0
+    addr_mismatch: int = 0
+    sig_failed: int = 0
+    stale: int = 0
+    ancestry_invalid: int = 0
+    accepted: int = 0
+    loop_detected: int = 0
+    ancestry_changed: int = 0
+    sent: int = 0
+    rate_limited: int = 0
+    send_failed: int = 0
+    outbound_sign_failed: int = 0
+    parent_switches: int = 0
+    parent_losses: int = 0
+    flap_dampened: int = 0
+
+
+class Urgency(Enum):
+    """Whether a better parent may be vetoed by hold-down and dampening."""
+
+    MANDATORY = auto()
+    DISCRETIONARY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The outcome of an evaluation: the parent to take, and how badly we need it."""
+
+    parent: NodeAddr
+    urgency: Urgency
+
+
+def evaluate_parent(
+    me: NodeAddr,
+    parent: NodeAddr | None,
+    root: NodeAddr,
+    paths: Mapping[NodeAddr, Coordinates],
+    costs: Mapping[NodeAddr, float],
+    hysteresis: float,
+) -> Choice | None:
+    """Which parent to take instead of the present situation, if any (spec 03 section 3.5).
+
+    `parent` is None while we are root, `root` our present root, `paths` the announced coordinates of the peers that
+    have any, `costs` the link costs of the measured ones.
+    """
+    best_root = min((path[-1] for path in paths.values()), default=me)
+    if me <= best_root:
+        return None
+    best = _cheapest(me, best_root, paths, costs)
+    if best is None or best[1] == parent:
+        return None
+    effective_depth, address = best
+    if parent is None or parent not in paths or best_root < root:
+        return Choice(address, Urgency.MANDATORY)
+    present = len(paths[parent]) - 1 + _cost(parent, costs)
+    if effective_depth < present * (1.0 - min(max(hysteresis, 0.0), 1.0)):
+        return Choice(address, Urgency.DISCRETIONARY)
+    return None
+
+
+def _cheapest(
+    me: NodeAddr, root: NodeAddr, paths: Mapping[NodeAddr, Coordinates], costs: Mapping[NodeAddr, float]
+) -> tuple[float, NodeAddr] | None:
+    """The eligible peer of least effective depth; ties go to the smaller address."""
+    eligible = (
+        (len(path) - 1 + _cost(address, costs), address)
+        for address, path in paths.items()
+        if path[-1] == root and me not in path and (address in costs or not costs)
+    )
+    return min(eligible, default=None)
+
+
+def _cost(address: NodeAddr, costs: Mapping[NodeAddr, float]) -> float:
+    """Before anybody is measured all links are equal; afterwards an unmeasured one is no match for any measured one."""
+    return costs.get(address, float("inf")) if costs else UNMEASURED_COST
+
+
+class SwitchDamper:
+    """Vetoes discretionary parent switches: for a while after any, and longer after too many (spec 03 section 3.8)."""
+
+    __slots__ = ("_count", "_episode_end", "_set_at", "_settings", "_window_start")
+
+    def __init__(self, settings: TreeSettings) -> None:
+        self._settings = settings
+        self._set_at: float | None = None
+        self._window_start: float | None = None
+        self._count = 0
+        self._episode_end: float | None = None
+
+    def parent_set(self, changed: bool, now: float) -> bool:
+        """Note that a parent was taken or renewed; True when that was one change too many and an episode began."""
+        self._set_at = now
+        return changed and self._flapped(now)
+
+    def vetoes(self, now: float) -> bool:
+        """Whether a discretionary switch must wait."""
+        hold_down = self._settings.hold_down_secs
+        if hold_down and self._set_at is not None and now - self._set_at < hold_down:
+            return True
+        return self._episode_end is not None and now < self._episode_end
+
+    def _flapped(self, now: float) -> bool:
+        settings = self._settings
+        if self._episode_end is not None and now >= self._episode_end:
+            self._episode_end = self._window_start = None
+            self._count = 0
+        if self._window_start is not None and now - self._window_start < settings.flap_window_secs:
+            self._count += 1
+        else:
+            self._window_start, self._count = now, 1
+        if self._count < settings.flap_threshold or self._episode_end is not None:
+            return False
+        self._episode_end = now + min(float(settings.flap_dampening_secs), LONGEST_EPISODE)
+        return True
+
+
+class Tree:
+    """Our own declaration and coordinates, and the decision whom to hang below.
+
+    Methods that change the declaration leave it signed and `coordinates` up to date. The caller brings about the
+    effects of section 3.7 on everything else. `link_cost` returns None for a link without a round-trip time.
+    """
+
+    __slots__ = (
+        "_ancestry",
+        "_damper",
+        "_entropy",
+        "_identity",
+        "_link_cost",
+        "_neighbours",
+        "_settings",
+        "_signature",
+        "coordinates",
+        "counters",
+        "me",
+        "parent",
+        "sequence",
+        "timestamp",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: TreeSettings,
+        entropy: Callable[[int], bytes],
+        neighbours: Neighbours,
+        link_cost: Callable[[NodeAddr], float | None],
+        wall: float,
+    ) -> None:
+        self.me = identity.node_addr
+        self.counters = TreeCounters()
+        self.parent = self.me
+        # A neighbour may have kept the declaration of our previous run (section 3.11): milliseconds of Unix time are
+        # ahead of anything that run can have counted up to.
+        self.sequence = int(wall * 1000)
+        self.timestamp = int(wall)
+        self.coordinates: Coordinates = [self.me]
+        self._ancestry: list[AncestryEntry] = []
+        self._identity = identity
+        self._settings = settings
+        self._entropy = entropy
+        self._neighbours = neighbours
+        self._link_cost = link_cost
+        self._damper = SwitchDamper(settings)
+        self._signature = b""
+        self._sign()
+
+    @property
+    def root(self) -> NodeAddr:
+        return self.coordinates[-1]
+
+    @property
+    def is_root(self) -> bool:
+        return self.root == self.me
+
+    def should_be_root(self) -> bool:
+        """Whether no peer offers a root smaller than ourselves."""
+        return all(self.me <= position.root for position in self._positions().values())
+
+    def better_parent(self, now: float) -> NodeAddr | None:
+        """The parent to switch to, with the vetoes of section 3.8 applied."""
+        positions = self._positions()
+        choice = evaluate_parent(
+            self.me,
+            None if self.is_root else self.parent,
+            self.root,
+            {address: position.coordinates for address, position in positions.items()},
+            self._costs(),
+            self._settings.parent_hysteresis,
+        )
+        if choice is None or (choice.urgency is Urgency.DISCRETIONARY and self._damper.vetoes(now)):
+            return None
+        return choice.parent
+
+    def set_parent(self, parent: NodeAddr, now: float, wall: float) -> None:
+        """Declare `parent`, a peer with a position; also used to follow the same parent along a new path."""
+        changed = self.is_root or parent != self.parent
+        if self._damper.parent_set(changed, now):
+            self.counters.flap_dampened += 1
+        self._declare(parent, wall)
+
+    def become_root(self, wall: float) -> None:
+        """Declare ourselves root."""
+        self._declare(self.me, wall)
+
+    def recover(self, now: float, wall: float) -> None:
+        """The parent is lost or useless: take another, else become root."""
+        parent = self.better_parent(now)
+        if parent is None:
+            self.become_root(wall)
+        else:
+            self.set_parent(parent, now, wall)
+
+    def is_tree_peer(self, address: NodeAddr) -> bool:
+        """Whether this peer is our parent or our child."""
+        if address == self.parent and not self.is_root:
+            return True
+        neighbour = self._neighbours.get(address)
+        return neighbour is not None and neighbour.position is not None and neighbour.position.parent == self.me
+
+    def announce(self) -> TreeAnnounce:
+        """The TreeAnnounce for our present declaration."""
+        own = AncestryEntry(self.me, self.sequence, self.timestamp)
+        return TreeAnnounce(self.sequence, self.timestamp, self.parent, [own, *self._ancestry], self._signature)
+
+    def _positions(self) -> dict[NodeAddr, Position]:
+        return {a: n.position for a, n in self._neighbours.items() if n.position is not None}
+
+    def _costs(self) -> dict[NodeAddr, float]:
+        costs = ((address, self._link_cost(address)) for address in self._neighbours)
+        return {address: cost for address, cost in costs if cost is not None}
+
+    def _declare(self, parent: NodeAddr, wall: float) -> None:
+        self.parent = parent
+        self.sequence += 1
+        self.timestamp = int(wall)
+        self._recompute()
+        self._sign()
+
+    def _recompute(self) -> None:
+        """Derive our path from the parent's; a parent below a root larger than ourselves makes us root instead."""
+        ancestry: list[AncestryEntry] = []
+        if self.parent != self.me:
+            position = self._neighbours[self.parent].position
+            if position is None or self.me <= position.root:
+                self.parent = self.me
+            else:
+                ancestry = position.ancestry
+        self._ancestry = ancestry
+        self.coordinates = [self.me, *(entry.node_addr for entry in ancestry)]
+
+    def _sign(self) -> None:
+        declaration = declaration_bytes(self.me, self.parent, self.sequence, self.timestamp)
+        self._signature = self._identity.sign(declaration, self._entropy(32))

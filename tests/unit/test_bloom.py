@@ -1,0 +1,202 @@
+"""Filters: bits on the wire, derived numbers, what is sent to whom."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from struct import unpack
+from typing import Any
+
+import pytest
+
+from meshnode.mesh.bloom import (
+    FilterExchange,
+    bit_positions,
+    estimated_members,
+    false_positive_rate,
+    filter_of,
+    member_mask,
+    power,
+)
+from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.settings import BloomSettings
+from meshnode.wire.bloom import FilterAnnounce
+from tests.unit.mesh_rig import VECTORS, addr, identity
+
+BLOOM = VECTORS["bloom"]
+ME = addr(VECTORS["identities"]["A"]["node_addr"])
+
+
+class Exchange:
+    """A FilterExchange with a few peers, of which the named ones are tree peers."""
+
+    def __init__(self, peers: list[bytes], tree_peers: list[bytes], **settings: Any) -> None:
+        self.sent: list[tuple[bytes, FilterAnnounce]] = []
+        self.held_back: set[bytes] = set()
+        self.neighbours: Neighbours = {a: Neighbour(identity(n + 1).peer, 1472) for n, a in enumerate(peers)}
+        self.filters = FilterExchange(
+            ME,
+            BloomSettings(**settings),
+            self.neighbours,
+            lambda address: address in tree_peers,
+            lambda neighbour: any(self.neighbours[a] is neighbour for a in self.held_back),
+            lambda peer, message: self.sent.append((peer, FilterAnnounce.parse(message[1:]))),
+        )
+
+    def receive(self, peer: bytes, bits: int, sequence: int = 1, hash_count: int = 5) -> bool:
+        body = FilterAnnounce(sequence, hash_count, 1, bits.to_bytes(1024, "little")).encode()[1:]
+        return self.filters.receive(peer, body, 0.0)
+
+    def marked(self) -> list[bytes]:
+        return [address for address, n in self.neighbours.items() if n.filter_announce.pending]
+
+
+@pytest.mark.parametrize("vector", BLOOM["bit_positions"], ids=lambda v: v["node_addr"][:8])
+def test_bit_positions(vector: dict[str, Any]) -> None:
+    assert bit_positions(addr(vector["node_addr"])) == vector["bits_m8192_k5"]
+
+
+@pytest.mark.parametrize("vector", BLOOM["filters"], ids=lambda v: v["note"])
+def test_filters_and_their_figures(vector: dict[str, Any]) -> None:
+    bits = filter_of(addr(member) for member in vector["members"])
+    content = bits.to_bytes(1024, "little")
+    assert bits.bit_count() == vector["set_bits"]
+    assert sha256(content).hexdigest() == vector["filter_sha256"]
+    assert false_positive_rate(bits) == vector["fpr"]
+    assert estimated_members(bits) == pytest.approx(vector["estimated_count"], rel=1e-12)
+    message = FilterAnnounce(vector["announce_sequence"], 5, 1, content).encode()
+    assert sha256(message).hexdigest() == vector["announce_sha256"]
+
+
+@pytest.mark.parametrize("vector", BLOOM["fpr_boundary"], ids=lambda v: str(v["set_bits"]))
+def test_the_cap_on_the_false_positive_rate(vector: dict[str, Any]) -> None:
+    bits = (1 << 8 * vector["leading_0xff_bytes"]) - 1
+    assert false_positive_rate(bits) == vector["fpr_k5"]
+    for cap, key in ((0.05, "accepted_at_0_05"), (0.10, "accepted_at_0_10"), (0.20, "accepted_at_0_20")):
+        exchange = Exchange([addr(1)], [], max_inbound_fpr=cap)
+        assert exchange.receive(addr(1), bits) is vector[key]
+        assert exchange.filters.counters.fill_exceeded == int(not vector[key])
+        assert (estimated_members(bits, cap) is not None) is vector[key]
+    if vector["estimate_uncapped"] is not None:
+        assert estimated_members(bits) == pytest.approx(vector["estimate_uncapped"], rel=1e-12)
+
+
+@pytest.mark.parametrize("vector", BLOOM["powi_f64_bits"], ids=lambda v: f"{v['base']}^{v['exp']}")
+def test_powers_are_the_same_double_everywhere(vector: dict[str, Any]) -> None:
+    assert power(vector["base"], vector["exp"]) == unpack("<d", int(vector["f64_bits"]).to_bytes(8, "little"))[0]
+
+
+def test_split_horizon_and_tree_peers_only() -> None:
+    vector = BLOOM["outgoing"][0] if isinstance(BLOOM["outgoing"], list) else BLOOM["outgoing"]
+    inbound = {addr(peer): [addr(m) for m in members] for peer, members in vector["tree_peer_inbound"].items()}
+    cross = addr(vector["non_tree_peer"])
+    exchange = Exchange([*inbound, cross], list(inbound))
+    for peer, members in inbound.items():
+        exchange.receive(peer, filter_of(members))
+    exchange.receive(cross, filter_of([addr(77)]))
+    for expected in vector["per_target"]:
+        bits = exchange.filters.outgoing(addr(expected["target"]))
+        assert bits == filter_of(addr(member) for member in expected["members"])
+        assert sha256(bits.to_bytes(1024, "little")).hexdigest() == expected["filter_sha256"]
+
+
+def test_mesh_size_counts_the_union_once() -> None:
+    vector = BLOOM["mesh_size"][0] if isinstance(BLOOM["mesh_size"], list) else BLOOM["mesh_size"]
+    exchange = Exchange([addr(1), addr(2)], [])
+    assert exchange.filters.mesh_size() is None
+    exchange.receive(addr(1), filter_of(addr(member) for member in vector["peer_a"]))
+    exchange.receive(addr(2), filter_of(addr(member) for member in vector["peer_b"]))
+    assert exchange.filters.mesh_size() == vector["rounded"]
+
+
+def test_a_union_too_full_to_count_gives_no_size() -> None:
+    exchange = Exchange([addr(1), addr(2)], [])
+    exchange.receive(addr(1), (1 << 5000) - 1)
+    exchange.receive(addr(2), ((1 << 5000) - 1) << 3192)
+    assert exchange.filters.mesh_size() is None
+
+
+@pytest.mark.parametrize("body", [b"", bytes(1034), bytes(8) + b"\x05\x01" + bytes(1025)])
+def test_malformed_announces_are_counted(body: bytes) -> None:
+    exchange = Exchange([addr(1)], [])
+    assert not exchange.filters.receive(addr(1), body, 0.0)
+    assert exchange.filters.counters.decode_error == 1
+
+
+def test_other_hash_counts_are_refused() -> None:
+    """A nearly full filter would pass the cap if its own hash count were believed."""
+    exchange = Exchange([addr(1)], [])
+    assert not exchange.receive(addr(1), filter_of([addr(7)]), hash_count=255)
+    assert exchange.filters.counters.invalid == 1
+
+
+def test_strangers_and_old_sequences_are_refused() -> None:
+    exchange = Exchange([addr(1)], [])
+    assert not exchange.receive(addr(2), 1)
+    assert exchange.receive(addr(1), 1, sequence=5)
+    assert not exchange.receive(addr(1), 2, sequence=5)
+    assert exchange.receive(addr(1), 2, sequence=6)
+    counters = exchange.filters.counters
+    assert (counters.unknown_peer, counters.stale, counters.accepted) == (1, 1, 2)
+
+
+def test_a_refused_filter_leaves_the_old_one_and_its_sequence() -> None:
+    exchange = Exchange([addr(1)], [])
+    exchange.receive(addr(1), 1, sequence=1)
+    assert not exchange.receive(addr(1), (1 << 8192) - 1, sequence=2)
+    assert exchange.neighbours[addr(1)].filter == 1
+    assert exchange.receive(addr(1), 3, sequence=2)
+
+
+def test_sequences_grow_across_peers_and_intervals_hold_per_peer() -> None:
+    exchange = Exchange([addr(1), addr(2)], [])
+    exchange.filters.mark_all()
+    exchange.filters.flush(0.0)
+    assert [(peer, message.sequence) for peer, message in exchange.sent] == [(addr(1), 1), (addr(2), 2)]
+    assert exchange.filters.next_deadline() is None
+    exchange.filters.mark_all()
+    exchange.filters.flush(0.499)
+    assert len(exchange.sent) == 2
+    assert exchange.filters.counters.debounce_suppressed == 2
+    assert exchange.filters.next_deadline() == 0.5
+    exchange.filters.flush(0.5)
+    assert exchange.sent[-1][1].sequence == 4
+
+
+def test_only_peers_whose_filter_changed_are_marked() -> None:
+    exchange = Exchange([addr(1), addr(2), addr(3)], [addr(1)])
+    exchange.filters.mark_all()
+    exchange.filters.flush(0.0)
+    exchange.receive(addr(1), member_mask(addr(9)))
+    exchange.filters.mark_changed(excluded=addr(2))
+    assert exchange.marked() == [addr(3)]
+
+
+def test_a_cross_links_filter_changes_nothing_for_others() -> None:
+    exchange = Exchange([addr(1), addr(2)], [])
+    exchange.filters.mark_all()
+    exchange.filters.flush(0.0)
+    exchange.receive(addr(1), member_mask(addr(9)))
+    exchange.filters.mark_changed(excluded=addr(1))
+    assert exchange.marked() == []
+
+
+def test_a_filter_waits_for_the_announce_before_it() -> None:
+    exchange = Exchange([addr(1)], [])
+    exchange.held_back.add(addr(1))
+    exchange.filters.mark_all()
+    exchange.filters.flush(10.0)
+    assert exchange.sent == []
+    assert exchange.filters.next_deadline() is None
+    exchange.held_back.clear()
+    exchange.filters.flush(10.0)
+    assert len(exchange.sent) == 1
+
+
+def test_a_link_too_narrow_for_filters_is_left_alone() -> None:
+    exchange = Exchange([addr(1)], [])
+    exchange.neighbours[addr(1)].link_mtu = 1070
+    exchange.filters.mark_all()
+    exchange.filters.flush(0.0)
+    assert exchange.sent == []
+    assert exchange.filters.counters.send_failed == 1
+    assert exchange.filters.next_deadline() is None

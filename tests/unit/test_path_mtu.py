@@ -1,0 +1,87 @@
+"""Path MTU in both directions of a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshnode.mesh.mmp import PathMtuState
+from tests.unit.mesh_rig import VECTORS
+
+SEQUENCES = VECTORS["mmp"]["path_mtu_sequences"]
+
+
+def play(steps: str) -> list[str]:
+    """Run a vector and write down its results the way the vectors do."""
+    state, results = PathMtuState(), []
+    for step in steps.split(";"):
+        op, *numbers = step.split(":")
+        values = [int(number) for number in numbers]
+        if op == "S":
+            state.seed(values[0])
+        elif op == "O":
+            state.observe(values[0])
+        elif op == "N":
+            results.append(f"notify?{values[0]}={str(state.due(values[0] / 1000)).lower()}")
+        elif op == "B":
+            results.append(f"build=Some({state.build(values[0] / 1000)})")
+        else:
+            changed = state.apply(values[0], values[1] / 1000)
+            results.append(f"apply {values[0]}@{values[1]}={str(changed).lower()}->{state.current}")
+    return results
+
+
+@pytest.mark.parametrize("vector", SEQUENCES[:2], ids=lambda v: v["note"])
+def test_reference_sequences(vector: dict[str, object]) -> None:
+    assert play(str(vector["steps"])) == vector["results"]
+
+
+def test_a_value_accepted_before_is_accepted_again_after_a_decrease() -> None:
+    """Where the reference gets stuck for good, three reports over two intervals are enough."""
+    vector = SEQUENCES[2]
+    ours = play(vector["steps"])
+    assert ours[:7] == vector["results"][:7]
+    assert ours[7:] == ["apply 1400@61000=true->1400", "apply 1400@71000=false->1400"]
+
+
+def test_a_larger_value_must_be_reported_three_times_in_a_row() -> None:
+    state = PathMtuState()
+    state.seed(1280)
+    assert not state.apply(1400, 0.0)
+    assert not state.apply(1500, 10.0)
+    assert not state.apply(1400, 20.0)
+    assert not state.apply(1400, 30.0)
+    assert state.apply(1400, 40.0)
+
+
+def test_an_equal_report_does_not_disturb_a_pending_raise() -> None:
+    state = PathMtuState()
+    state.seed(1280)
+    assert not state.apply(1400, 0.0)
+    assert not state.apply(1280, 5.0)
+    assert not state.apply(1400, 10.0)
+    assert state.apply(1400, 20.0)
+
+
+def test_slow_paths_are_notified_and_raised_more_slowly() -> None:
+    state = PathMtuState()
+    state.set_srtt(4000.0)
+    state.observe(1280)
+    assert state.build(0.0) == 1280
+    assert not state.due(19.9)
+    assert state.due(20.0)
+    state.set_srtt(1.0)
+    assert state.due(10.0)
+
+
+def test_nothing_observed_means_nothing_to_say() -> None:
+    assert not PathMtuState().due(1e9)
+
+
+def test_reset_forgets_the_sending_direction_only() -> None:
+    state = PathMtuState()
+    state.seed(1280)
+    state.observe(1300)
+    state.apply(1400, 0.0)
+    state.reset()
+    assert state.current == 65535
+    assert state.observed == 1300

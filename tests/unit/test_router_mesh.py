@@ -1,0 +1,283 @@
+"""Whole meshes of routers: they converge, reach everybody without loops, and heal."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from meshnode.mesh.bloom import member_mask
+from meshnode.mesh.router import CoordinatesChanged, CoordinatesLearned, LookupFailed, ParentChanged
+from meshnode.wire.bloom import FilterAnnounce
+from tests.unit.mesh_rig import MeshNet
+
+
+def chain(count: int, seed: int = 1) -> MeshNet:
+    net = MeshNet(count, seed)
+    for n in range(count - 1):
+        net.link(n, n + 1)
+    net.run(10)
+    return net
+
+
+def ring(count: int) -> MeshNet:
+    net = chain(count)
+    net.link(count - 1, 0)
+    net.run(150)  # the far side changes parents only after hold-down and re-evaluation
+    return net
+
+
+def star(count: int, centre: int = 1) -> MeshNet:
+    net = MeshNet(count)
+    for n in range(count):
+        if n != centre:
+            net.link(centre, n)
+    net.run(10)
+    return net
+
+
+def random_mesh(count: int, seed: int) -> MeshNet:
+    net = MeshNet(count, seed)
+    for n in range(1, count):
+        net.link(n, net.random.randrange(n))
+        net.run(net.random.random())
+    for a, b in net.random.sample(list(combinations(range(count), 2)), count // 2):
+        if (a, b) not in net.links:
+            net.link(a, b)
+            net.run(net.random.random())
+    net.run(30)
+    return net
+
+
+def assert_one_tree(net: MeshNet, members: list[int]) -> None:
+    """Everybody's coordinates are its parent's, prolonged by itself, up to the smallest member."""
+    root = min(members)
+    for n in members:
+        coordinates = net.coordinates(n)
+        assert coordinates[-1] == root
+        if n != root:
+            assert coordinates[1:] == net.coordinates(coordinates[1])
+            assert (n, coordinates[1]) in net.links
+
+
+def assert_everybody_found(net: MeshNet, members: list[int]) -> None:
+    """Every pair finds each other by lookup, and the routes arrive."""
+    for source in members:
+        for target in members:
+            if source == target or (source, target) in net.links:
+                continue
+            router = net.routers[source]
+            router.forget_coordinates(net.address(target))
+            assert router.lookup(net.address(target), net.now), (source, target)
+            net.run(3)  # transit nodes relay a target at most every two seconds
+            assert router.coordinates_for(net.address(target), net.now) == net.routers[target].own_coordinates
+            for n in members:
+                net.teach(n, target)
+            assert net.route(source, target)[-1] == target
+
+
+@pytest.mark.parametrize(
+    ("net", "parents"),
+    [
+        (chain(5), [0, 0, 1, 2, 3]),
+        (star(5, centre=1), [0, 0, 1, 1, 1]),
+        (star(5, centre=4), [0, 4, 4, 4, 0]),
+        (ring(5), [0, 0, 1, 4, 0]),
+    ],
+    ids=["chain", "star", "star of a large centre", "ring"],
+)
+def test_a_mesh_becomes_one_tree_and_everybody_is_found(net: MeshNet, parents: list[int]) -> None:
+    assert net.parents() == parents
+    assert_one_tree(net, list(range(5)))
+    assert_everybody_found(net, list(range(5)))
+    assert [router.mesh_size_estimate for router in net.routers] == [5] * 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_meshes_converge_and_route_without_loops(seed: int) -> None:
+    net = random_mesh(12, seed)
+    assert_one_tree(net, list(range(12)))
+    for source in range(12):
+        for target in range(12):
+            if source != target:
+                for n in range(12):
+                    net.teach(n, target)
+                assert net.route(source, target)[-1] == target
+
+
+def test_a_converged_mesh_is_quiet() -> None:
+    net = ring(6)
+    net.run(120)
+    before = len(net.delivered)
+    sequences = [router.tree.sequence for router in net.routers]
+    net.run(60)
+    assert [router.tree.sequence for router in net.routers] == sequences
+    assert len(net.delivered) - before == 2 * len(net.links)  # one refresh of announce and filter per direction
+
+
+def test_two_meshes_merge_under_the_smaller_root() -> None:
+    net = MeshNet(6)
+    for a, b in ((0, 2), (2, 4), (1, 3), (3, 5)):
+        net.link(a, b)
+    net.run(10)
+    assert {net.coordinates(n)[-1] for n in range(6)} == {0, 1}
+    net.link(4, 5)
+    net.run(20)
+    assert_one_tree(net, list(range(6)))
+    assert_everybody_found(net, list(range(6)))
+
+
+def test_a_partition_makes_a_root_on_the_far_side_and_heals() -> None:
+    net = chain(6)
+    net.unlink(2, 3)
+    net.run(20)
+    assert_one_tree(net, [0, 1, 2])
+    assert_one_tree(net, [3, 4, 5])
+    assert_everybody_found(net, [3, 4, 5])
+    net.link(2, 3)
+    net.run(20)
+    assert_one_tree(net, list(range(6)))
+    assert_everybody_found(net, list(range(6)))
+
+
+def test_losing_the_parent_moves_a_node_to_its_other_link() -> None:
+    net = ring(5)
+    lost = net.parents()[3]
+    net.unlink(3, lost)
+    net.run(20)
+    assert net.parents()[3] != lost
+    assert net.routers[3].counters.tree.parent_losses == 1
+    assert any(isinstance(event, ParentChanged) for event in net.events[3])
+    assert any(isinstance(event, CoordinatesChanged) for event in net.events[3])
+    assert_one_tree(net, list(range(5)))
+    assert_everybody_found(net, list(range(5)))
+
+
+def test_a_node_does_not_follow_its_parent_into_a_worse_tree_for_long() -> None:
+    net = MeshNet(4)
+    for a, b in ((0, 1), (1, 2), (2, 3)):
+        net.link(a, b)
+    net.run(5)
+    net.link(3, 0)
+    net.run(1)
+    assert net.parents()[3] == 2  # held down
+    net.unlink(1, 2)
+    net.run(5)
+    assert_one_tree(net, [0, 1, 2, 3])
+
+
+def test_losing_the_root_elects_the_next_smallest() -> None:
+    net = ring(5)
+    for peer in [b for a, b in net.links if a == 0]:
+        net.unlink(0, peer)
+    net.run(30)
+    assert_one_tree(net, [1, 2, 3, 4])
+    assert_everybody_found(net, [1, 2, 3, 4])
+
+
+def test_a_child_is_found_although_its_first_filter_came_before_it_was_a_child() -> None:
+    """The order hazard: nobody beyond the parent may stay ignorant of a node that joined in the usual way."""
+    net = MeshNet(3)
+    net.link(0, 1)
+    net.run(10)
+    net.link(1, 2)
+    net.run(1.2)
+    assert net.routers[0].lookup(net.address(2), net.now)
+    net.run(0.1)
+    assert net.routers[0].coordinates_for(net.address(2), net.now) == net.routers[2].own_coordinates
+
+
+def test_filters_follow_the_announce_that_makes_us_a_child() -> None:
+    net = MeshNet(2)
+    net.link(0, 1)
+    net.run(0.9)
+    sent_up = [message[0] for sender, receiver, message in net.delivered if (sender, receiver) == (1, 0)]
+    assert sent_up == [0x10, 0x10, 0x20]
+
+
+def test_a_parent_recomputes_when_a_peer_becomes_its_child() -> None:
+    """A peer of the reference implementation may send its filter first and nothing after its announce."""
+    net = MeshNet(3)
+    net.link(0, 1)
+    net.run(5)
+    net.lost = lambda sender, receiver, message: sender == 2 and message[0] == 0x20
+    net.link(1, 2)
+    early = FilterAnnounce(1, 5, 1, member_mask(net.address(2)).to_bytes(1024, "little")).encode()
+    assert not net.routers[1].is_tree_peer(net.address(2))
+    net.routers[1].message(net.address(2), early[0], early[1:], net.now, net.wall)
+    net.run(5)
+    assert net.routers[1].is_tree_peer(net.address(2))
+    assert net.routers[0].lookup(net.address(2), net.now)
+
+
+def test_a_lost_filter_is_repeated_in_time() -> None:
+    net = MeshNet(3)
+    net.link(0, 1)
+    net.run(5)
+    lossy = True
+    net.lost = lambda sender, receiver, message: lossy and message[0] == 0x20
+    net.link(1, 2)
+    net.run(5)
+    assert not net.routers[0].lookup(net.address(2), net.now)
+    lossy = False
+    net.run(61)
+    assert net.routers[0].lookup(net.address(2), net.now)
+
+
+def test_a_lost_attaching_announce_is_repeated_in_time() -> None:
+    net = MeshNet(2)
+    lossy = True
+    net.lost = lambda sender, receiver, message: lossy and sender == 1 and message[0] == 0x10
+    net.link(0, 1)
+    net.run(5)
+    assert not net.routers[0].is_tree_peer(net.address(1))
+    lossy = False
+    net.run(61)
+    assert net.routers[0].is_tree_peer(net.address(1))
+
+
+def test_a_lookup_for_a_vanished_node_fails_after_its_attempts() -> None:
+    net = chain(4)
+    net.lost = lambda sender, receiver, message: message[0] == 0x31
+    assert net.routers[0].lookup(net.address(3), net.now)
+    net.run(14.9)
+    assert not any(isinstance(event, LookupFailed) for event in net.events[0])
+    net.run(1)
+    assert LookupFailed(net.address(3)) in net.events[0]
+    assert net.routers[0].counters.lookup.req_initiated == 4
+
+
+def test_a_lookup_learns_the_smallest_link_on_the_way() -> None:
+    net = MeshNet(4)
+    for n, mtu in ((0, 1472), (1, 1280), (2, 1400)):
+        net.link(n, n + 1, mtu)
+    net.run(10)
+    net.routers[0].lookup(net.address(3), net.now)
+    net.run(1)
+    assert CoordinatesLearned(net.address(3), 1280) in net.events[0]
+
+
+def test_measured_costs_move_a_node_to_the_better_parent() -> None:
+    net = MeshNet(4)
+    for a, b in ((0, 1), (0, 2), (1, 3), (2, 3)):
+        net.link(a, b)
+    net.run(40)
+    assert net.parents()[3] == 1
+    net.costs.update({(3, 1): 9.0, (3, 2): 1.1})
+    net.run(70)
+    assert net.parents()[3] == 2
+
+
+def test_the_first_measurement_can_attach_a_node() -> None:
+    net = MeshNet(4)
+    net.link(2, 3)
+    net.costs[(3, 2)] = 1.2
+    net.run(2)
+    net.link(0, 3)
+    net.run(5)
+    assert net.parents()[3] == 2  # the newcomer is not measured yet
+    net.costs[(3, 0)] = 1.3
+    net.routers[3].first_rtt(net.address(0), net.now, net.wall)
+    assert net.parents()[3] == 0
+    net.run(10)
+    assert_one_tree(net, [0, 2, 3])
