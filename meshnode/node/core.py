@@ -258,14 +258,17 @@ class Node:
         return True
 
     def _open_session(self, destination: bytes, now: float) -> None:
-        """Start a session with a node whose key is known, or the lookup that has to come first."""
+        """Start a session with a node whose key is known, or the lookup that has to come first.
+
+        A lookup that cannot start yet (no peer, no filter with the target) leaves what is queued to wait its time.
+        """
         identity = self.identities.peek_exact(destination)
         if identity is None:
             return
         if self.router.next_hop(destination, now) is not None:
             self.sessions.open(identity, now)
-        elif not self.router.lookup(destination, now):
-            self.ipv6.refuse(self.sessions.take(destination))
+        else:
+            self.router.lookup(destination, now)
 
     def _resume(self, remote: bytes, queued: list[Queued], now: float) -> None:
         """Send what waited for a session."""

@@ -147,7 +147,7 @@ class Forwarding:
         self._transports.send(peer.path, frames)
         counters.forwarded_packets += count
         counters.forwarded_bytes += nbytes
-        name = f"route_{self._router.route_class(destination, peer.node_addr)}"
+        name = f"route_{self._router.route_class(destination, peer.node_addr).value}"
         setattr(counters, name, getattr(counters, name) + count)
 
     def _marks(self, peer: PeerLink, ce: bool, count: int) -> bool:
