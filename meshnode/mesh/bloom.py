@@ -146,12 +146,21 @@ class FilterExchange:
         self.counters.accepted += 1
         return True
 
-    def outgoing(self, target: NodeAddr) -> int:
-        """What we tell `target`: ourselves, and what lies behind our tree peers other than `target`."""
-        result = self._own
-        for address, neighbour in self._neighbours.items():
-            if neighbour.filter is not None and address != target and self._is_tree_peer(address):
-                result |= neighbour.filter
+    def outgoing(self) -> dict[NodeAddr, int]:
+        """What we tell each peer: ourselves, and what lies behind our tree peers other than that peer."""
+        contributions = [
+            (address, neighbour.filter)
+            for address, neighbour in self._neighbours.items()
+            if neighbour.filter is not None and self._is_tree_peer(address)
+        ]
+        unions = [self._own]  # of everything up to each contributor; with the rest, all but that one in linear time
+        for _, bits in contributions:
+            unions.append(unions[-1] | bits)
+        result = dict.fromkeys(self._neighbours, unions.pop())
+        rest = 0
+        for address, bits in reversed(contributions):
+            result[address] = unions.pop() | rest
+            rest |= bits
         return result
 
     def mark_all(self) -> None:
@@ -161,20 +170,21 @@ class FilterExchange:
 
     def mark_changed(self, excluded: NodeAddr) -> None:
         """Send a fresh filter to the peers, except one, whose filter differs from the last one sent."""
-        for address, neighbour in self._neighbours.items():
-            if address != excluded and neighbour.filter_sent != self.outgoing(address):
+        for address, bits in self.outgoing().items():
+            neighbour = self._neighbours[address]
+            if address != excluded and neighbour.filter_sent != bits:
                 neighbour.filter_announce.pending = True
 
     def flush(self, now: float) -> None:
         """Send the pending filters whose interval has passed and that no TreeAnnounce must precede."""
         interval = self._settings.update_debounce_ms / 1000
-        for address, neighbour in self._neighbours.items():
-            if not neighbour.filter_announce.pending or self._hold_back(neighbour):
-                continue
-            if now >= neighbour.filter_announce.ready_at(interval):
-                self._transmit(address, neighbour, now)
-            else:
-                self.counters.debounce_suppressed += 1
+        waiting = [n for n in self._neighbours.values() if n.filter_announce.pending and not self._hold_back(n)]
+        ready = [n for n in waiting if now >= n.filter_announce.ready_at(interval)]
+        self.counters.debounce_suppressed += len(waiting) - len(ready)
+        if ready:
+            outgoing = self.outgoing()
+            for neighbour in ready:
+                self._transmit(neighbour, outgoing[neighbour.address], now)
 
     def next_deadline(self) -> float | None:
         """When the next pending filter may leave; those held back wait for their TreeAnnounce instead."""
@@ -197,15 +207,14 @@ class FilterExchange:
         members = estimated_members(union, self._settings.max_inbound_fpr)
         return None if members is None else floor(members + 0.5)
 
-    def _transmit(self, address: NodeAddr, neighbour: Neighbour, now: float) -> None:
-        bits = self.outgoing(address)
+    def _transmit(self, neighbour: Neighbour, bits: int, now: float) -> None:
         self.sequence += 1
         neighbour.filter_announce.pending = False
         if neighbour.link_mtu < FILTER_FRAME_SIZE:
             self.counters.send_failed += 1
             return
         content = bits.to_bytes(FILTER_BITS // 8, "little")
-        self._send(address, FilterAnnounce(self.sequence, HASH_COUNT, SIZE_CLASS, content).encode())
+        self._send(neighbour.address, FilterAnnounce(self.sequence, HASH_COUNT, SIZE_CLASS, content).encode())
         self.counters.sent += 1
         neighbour.filter_announce.sent_at = now
         neighbour.filter_sent = bits

@@ -78,7 +78,7 @@ class Found:
 
 
 class Backoff:
-    """Suppresses lookups for a target that keeps failing, for base, twice base, ... up to max seconds; 0 means never."""
+    """Suppresses lookups for a target that keeps failing: for base, twice base, ... at most max seconds; 0 for none."""
 
     __slots__ = ("_base", "_failures", "_max")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -50,7 +51,7 @@ class MeshNet:
         self.queue: deque[tuple[int, int, bytes]] = deque()
         self.delivered: list[tuple[int, int, bytes]] = []
         self.events: list[list[RouterEvent]] = [[] for _ in range(count)]
-        self.lost = lambda sender, receiver, message: False
+        self.lost: Callable[[int, int, bytes], bool] = lambda sender, receiver, message: False
         self.routers = [self._make(n, settings or MeshSettings()) for n in range(count)]
         self._next_tick = self.now + 1
 

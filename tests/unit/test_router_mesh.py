@@ -105,6 +105,27 @@ def test_random_meshes_converge_and_route_without_loops(seed: int) -> None:
                 assert net.route(source, target)[-1] == target
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_churn_and_loss_leave_no_lasting_damage(seed: int) -> None:
+    """Links come and go, one message in ten is lost; two refresh intervals later the mesh is whole."""
+    net = random_mesh(10, seed)
+    net.lost = lambda sender, receiver, message: net.random.random() < 0.1
+    for _ in range(15):
+        a, b = net.random.sample(range(10), 2)
+        if (a, b) in net.links:
+            net.unlink(a, b)
+        else:
+            net.link(a, b)
+        net.run(net.random.random() * 5)
+    net.lost = lambda sender, receiver, message: False
+    for n in range(9):
+        if (n, n + 1) not in net.links:
+            net.link(n, n + 1)
+    net.run(130)
+    assert_one_tree(net, list(range(10)))
+    assert_everybody_found(net, list(range(10)))
+
+
 def test_a_converged_mesh_is_quiet() -> None:
     net = ring(6)
     net.run(120)

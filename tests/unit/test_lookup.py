@@ -1,0 +1,341 @@
+"""Lookups in all three roles: origin, relay and target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshnode.identity import PeerIdentity
+from meshnode.mesh.bloom import filter_of
+from meshnode.mesh.coordinates import Coordinates
+from meshnode.mesh.lookup import RECENT_CAPACITY, Backoff, Found, Lookups
+from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.settings import LookupSettings
+from meshnode.wire.lookup import LookupRequest, LookupResponse
+from tests.unit.mesh_rig import VECTORS, addr, path, sorted_identities
+
+ROOT, PARENT, ME, CHILD, CROSS, FAR = sorted_identities(6)
+
+
+class FakeMesh:
+    """A node ME below PARENT with a child and a cross link."""
+
+    def __init__(self) -> None:
+        peers = (PARENT, CHILD, CROSS)
+        self.neighbours: Neighbours = {i.node_addr: Neighbour(i.peer, 1400) for i in peers}
+        self.tree_peers = {PARENT.node_addr, CHILD.node_addr}
+        self.sent: list[tuple[bytes, bytes]] = []
+        self.hop: bytes | None = None
+
+    @property
+    def own_coordinates(self) -> Coordinates:
+        return [ME.node_addr, PARENT.node_addr, ROOT.node_addr]
+
+    def is_tree_peer(self, address: bytes) -> bool:
+        return address in self.tree_peers
+
+    def next_hop(self, destination: bytes, now: float) -> bytes | None:
+        return self.hop
+
+    def send(self, peer: bytes, message: bytes) -> None:
+        self.sent.append((peer, message))
+
+
+class Rig:
+    def __init__(self, **settings: Any) -> None:
+        self.mesh = FakeMesh()
+        self.known: dict[bytes, PeerIdentity] = {FAR.node_addr: FAR.peer}
+        self.draws = 0
+        self.lookups = Lookups(ME, LookupSettings(**settings), self.entropy, self.known.get, self.mesh)
+        self.counters = self.lookups.counters
+
+    def entropy(self, size: int) -> bytes:
+        self.draws += 1
+        return self.draws.to_bytes(size, "little")
+
+    def reach(self, peer: bytes, *members: bytes) -> None:
+        self.mesh.neighbours[peer].filter = filter_of(members)
+
+    def asked(self) -> list[bytes]:
+        peers = [peer for peer, message in self.mesh.sent if message[0] == 0x30]
+        self.mesh.sent.clear()
+        return peers
+
+    def request(self, request_id: int = 77, peer: bytes = CHILD.node_addr, now: float = 0.0, **fields: Any) -> None:
+        values = {"target": FAR.node_addr, "origin": addr(9), "ttl": 5, "min_mtu": 7, **fields}
+        message = LookupRequest(request_id, origin_coordinates=path([9, 0]), **values)
+        self.lookups.request(peer, message.encode()[1:], now)
+
+
+def answer(request_id: int = 1, path_mtu: int = 1300, signer: Any = FAR, **fields: Any) -> LookupResponse:
+    target = fields.get("target", FAR.node_addr)
+    coordinates = fields.get("coordinates", [target, ROOT.node_addr])
+    response = LookupResponse(request_id, target, path_mtu, coordinates, b"")
+    response.proof = signer.sign(response.proof_bytes(), bytes(32))
+    return response
+
+
+# Origin
+
+
+def test_an_attempt_goes_to_the_tree_peers_that_may_know() -> None:
+    rig = Rig()
+    for knowing in (PARENT, CROSS):
+        rig.reach(knowing.node_addr, FAR.node_addr)
+    assert rig.lookups.start(FAR.node_addr, 0.0)
+    ((peer, message),) = rig.mesh.sent
+    request = LookupRequest.parse(message[1:])
+    assert peer == PARENT.node_addr
+    assert (request.target, request.origin, request.ttl, request.min_mtu) == (FAR.node_addr, ME.node_addr, 64, 0)
+    assert request.origin_coordinates == rig.mesh.own_coordinates
+
+
+def test_a_second_lookup_joins_the_first() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    assert rig.lookups.start(FAR.node_addr, 0.0)
+    assert rig.lookups.start(FAR.node_addr, 0.5)
+    assert len(rig.asked()) == 1
+    assert rig.counters.req_deduplicated == 1
+
+
+def test_nobody_claiming_the_target_ends_the_lookup_at_once() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, addr(1))
+    assert not rig.lookups.start(FAR.node_addr, 0.0)
+    assert (rig.counters.req_bloom_miss, rig.counters.req_initiated) == (1, 0)
+
+
+def test_a_cross_link_alone_cannot_start_a_lookup() -> None:
+    rig = Rig(backoff_base_secs=10, backoff_max_secs=100)
+    rig.reach(CROSS.node_addr, FAR.node_addr)
+    assert not rig.lookups.start(FAR.node_addr, 0.0)
+    assert rig.lookups.pending == {}
+    assert not rig.lookups.start(FAR.node_addr, 9.9)
+    assert rig.counters.req_backoff_suppressed == 1
+
+
+def test_attempts_follow_the_ladder_each_with_a_fresh_id() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    times = []
+    while (deadline := rig.lookups.next_deadline()) is not None:
+        times.append(deadline)
+        rig.lookups.advance(deadline)
+    ids = {LookupRequest.parse(message[1:]).request_id for _, message in rig.mesh.sent}
+    assert times == [1.0, 3.0, 7.0, 15.0]
+    assert len(ids) == 4
+    assert rig.lookups.failed == [FAR.node_addr]
+    assert (rig.counters.req_initiated, rig.counters.resp_timed_out) == (4, 1)
+
+
+def test_an_empty_ladder_gives_up_at_once() -> None:
+    rig = Rig(attempt_timeouts_secs=[])
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    rig.lookups.advance(0.0)
+    assert rig.lookups.failed == [FAR.node_addr]
+
+
+@pytest.mark.parametrize("vector", VECTORS["lookup"]["originator_backoff"], ids=lambda v: str(v["base_secs"]))
+def test_backoff(vector: dict[str, Any]) -> None:
+    backoff, results = Backoff(vector["base_secs"], vector["max_secs"]), []
+    target = addr(1)
+    for step in vector["steps"].split(";"):
+        op, ms = step.split(":")
+        now = int(ms) / 1000
+        if op == "F":
+            results.append(f"f{backoff.record_failure(target, now)}")
+        else:
+            results.append(str(backoff.suppressed(target, now)).lower())
+    assert ",".join(results) == vector["results"]
+
+
+def test_backoff_forgets_on_request() -> None:
+    backoff = Backoff(100, 100)
+    backoff.record_failure(addr(1), 0.0)
+    backoff.record_failure(addr(2), 0.0)
+    backoff.forget(addr(1))
+    assert not backoff.suppressed(addr(1), 0.0)
+    backoff.clear()
+    assert backoff.record_failure(addr(2), 0.0) == 1
+
+
+# Answers to us
+
+
+def test_a_proven_answer_is_accepted_whatever_its_id() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    rig.lookups.response(answer(request_id=999).encode()[1:])
+    assert rig.lookups.found == [Found(FAR.node_addr, [FAR.node_addr, ROOT.node_addr], 1300)]
+    assert rig.lookups.pending == {}
+    assert rig.counters.resp_accepted == 1
+
+
+def test_the_reference_response_verifies() -> None:
+    vector = VECTORS["lookup"]["response"][0]
+    target = addr(vector["target"])
+    rig = Rig()
+    secret = bytes.fromhex(VECTORS["identities"][vector["target_identity"]]["secret_key"])
+    rig.known[target] = type(ME)(secret).peer
+    rig.lookups.response(bytes.fromhex(vector["message"])[1:])
+    assert rig.lookups.found == [Found(target, path(vector["target_coords"]), vector["path_mtu"])]
+
+
+@pytest.mark.parametrize(
+    ("response", "counter"),
+    [
+        (answer(target=CHILD.node_addr, signer=CHILD), "resp_identity_miss"),
+        (answer(signer=CHILD), "resp_proof_failed"),
+        (answer(coordinates=[ROOT.node_addr]), "resp_proof_failed"),
+    ],
+    ids=["unknown key", "another's signature", "coordinates of another node"],
+)
+def test_unproven_answers_are_dropped(response: LookupResponse, counter: str) -> None:
+    rig = Rig()
+    rig.lookups.response(response.encode()[1:])
+    assert rig.lookups.found == []
+    assert getattr(rig.counters, counter) == 1
+
+
+def test_a_tampered_answer_fails_its_proof() -> None:
+    rig = Rig()
+    response = answer()
+    response.target_coordinates = [FAR.node_addr, PARENT.node_addr]
+    rig.lookups.response(response.encode()[1:])
+    assert rig.counters.resp_proof_failed == 1
+
+
+def test_a_path_mtu_below_the_floor_is_ignored_but_not_the_answer() -> None:
+    rig = Rig()
+    rig.lookups.response(answer(path_mtu=255).encode()[1:])
+    assert rig.lookups.found[0].path_mtu is None
+    assert rig.lookups.lookup_resp_mtu_below_floor == 1
+
+
+# Target
+
+
+def test_the_target_answers_with_a_proof_and_folds_its_own_link() -> None:
+    rig = Rig()
+    rig.request(target=ME.node_addr, ttl=0)
+    ((peer, message),) = rig.mesh.sent
+    response = LookupResponse.parse(message[1:])
+    assert (peer, response.request_id, response.path_mtu) == (CHILD.node_addr, 77, 1400)
+    assert response.target_coordinates == rig.mesh.own_coordinates
+    assert ME.peer.verify(response.proof_bytes(), response.proof)
+    assert rig.counters.req_target_is_us == 1
+
+
+def test_an_answer_without_a_way_back_is_counted() -> None:
+    rig = Rig()
+    rig.request(target=ME.node_addr, peer=addr(200))
+    assert (rig.mesh.sent, rig.counters.resp_no_route) == ([], 1)
+    rig.mesh.hop = PARENT.node_addr
+    rig.request(78, target=ME.node_addr, peer=addr(200))
+    assert [peer for peer, _ in rig.mesh.sent] == [PARENT.node_addr]
+
+
+# Relay
+
+
+def test_requests_go_on_to_tree_peers_with_one_hop_less() -> None:
+    rig = Rig()
+    for knowing in (PARENT, CROSS):
+        rig.reach(knowing.node_addr, FAR.node_addr)
+    rig.request(ttl=1)
+    ((peer, message),) = rig.mesh.sent
+    request = LookupRequest.parse(message[1:])
+    assert (peer, request.ttl, request.min_mtu) == (PARENT.node_addr, 0, 7)
+    assert request.origin_coordinates == path([9, 0])
+
+
+def test_without_a_tree_peer_that_knows_cross_links_are_asked() -> None:
+    rig = Rig()
+    rig.reach(CROSS.node_addr, FAR.node_addr)
+    rig.request()
+    assert rig.asked() == [CROSS.node_addr]
+    assert rig.counters.req_fallback_forwarded == 1
+
+
+def test_a_request_never_returns_to_where_it_came_from() -> None:
+    rig = Rig()
+    rig.reach(CHILD.node_addr, FAR.node_addr)
+    rig.request()
+    assert rig.asked() == []
+    assert (rig.counters.req_forwarded, rig.counters.req_no_tree_peer) == (1, 1)
+
+
+def test_our_own_request_come_back_is_dropped_and_its_answer_stays_ours() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.request(55, origin=ME.node_addr)
+    assert rig.asked() == []
+    rig.lookups.response(answer(request_id=55).encode()[1:])
+    assert len(rig.lookups.found) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_id", "now", "counter"),
+    [(77, 1.0, "req_duplicate"), (78, 1.999, "req_forward_rate_limited"), (78, 2.0, "req_forwarded")],
+)
+def test_repeated_requests_are_held_in_check(request_id: int, now: float, counter: str) -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.request(77)
+    before = getattr(rig.counters, counter)
+    rig.request(request_id, now=now)
+    assert getattr(rig.counters, counter) == before + 1
+
+
+def test_a_spent_request_goes_no_further() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.request(ttl=0)
+    assert rig.asked() == []
+    assert rig.counters.req_ttl_exhausted == 1
+
+
+def test_request_memory_is_bounded_and_fades() -> None:
+    rig = Rig()
+    for n in range(RECENT_CAPACITY + 1):
+        rig.request(n, target=addr(1))
+    assert rig.counters.req_dedup_cache_full == 1
+    rig.request(0, now=10.0)
+    assert rig.counters.req_duplicate == 1
+    rig.request(0, now=10.1)
+    assert len(rig.lookups.recent) == 1
+
+
+def test_answers_travel_back_once_with_the_smallest_mtu() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.request(77)
+    rig.mesh.sent.clear()
+    for path_mtu in (65535, 1200):
+        rig.lookups.response(answer(77, path_mtu).encode()[1:])
+    ((peer, message),) = rig.mesh.sent
+    assert (peer, LookupResponse.parse(message[1:]).path_mtu) == (CHILD.node_addr, 1400)
+    assert (rig.counters.resp_received, rig.counters.resp_forwarded) == (2, 1)
+    assert rig.lookups.found == []
+
+
+def test_an_answer_for_a_vanished_peer_is_dropped() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.request(77)
+    del rig.mesh.neighbours[CHILD.node_addr]
+    rig.mesh.sent.clear()
+    rig.lookups.response(answer(77).encode()[1:])
+    assert rig.mesh.sent == []
+
+
+def test_malformed_messages_are_counted() -> None:
+    rig = Rig()
+    rig.lookups.request(CHILD.node_addr, bytes(45), 0.0)
+    rig.lookups.response(bytes(20))
+    assert (rig.counters.req_decode_error, rig.counters.resp_decode_error) == (1, 1)

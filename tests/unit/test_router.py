@@ -1,0 +1,463 @@
+"""One router from outside: its messages, effects, deadlines, and what it learns and reports on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.bloom import filter_of
+from meshnode.mesh.next_hop import RouteClass
+from meshnode.mesh.router import CoordinatesChanged, ParentChanged, Router
+from meshnode.mesh.settings import MeshSettings, TreeSettings
+from meshnode.wire.bloom import FilterAnnounce
+from meshnode.wire.signals import CoordinatesRequired, MtuExceeded, PathBroken, parse_signal
+from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
+from tests.unit.mesh_rig import VECTORS, WALL, addr, path, sorted_identities
+
+NODES = sorted_identities(8)
+ADDRESSES = [node.node_addr for node in NODES]
+TREE, FILTER = 0x10, 0x20
+
+
+def announce(*nodes: int, sequence: int = 1, **changes: Any) -> TreeAnnounce:
+    """A signed announce of nodes[0] with the path through the others."""
+    parent = ADDRESSES[nodes[min(1, len(nodes) - 1)]]
+    entries = [AncestryEntry(ADDRESSES[n], sequence, 5) for n in nodes]
+    signer: Identity = changes.get("signer", NODES[nodes[0]])
+    signature = signer.sign(declaration_bytes(ADDRESSES[nodes[0]], parent, sequence, 5), bytes(32))
+    return TreeAnnounce(sequence, 5, parent, entries, signature)
+
+
+class Node:
+    """A router under test, with peers it is told to have."""
+
+    def __init__(self, me: int, peers: list[int], **sections: Any) -> None:
+        self.now = 100.0
+        self.known: dict[bytes, PeerIdentity] = {}
+        self.costs: dict[bytes, float] = {}
+        settings = MeshSettings(**sections)
+        self.router = Router(NODES[me], settings, bytes, self.now, WALL, self.costs.get, self.known.get)
+        for peer in peers:
+            self.up(peer)
+
+    def up(self, peer: int, mtu: int = 1472) -> None:
+        self.router.peer_up(NODES[peer].peer, mtu, self.now, WALL)
+
+    def hear(self, *nodes: int, sequence: int = 1, **changes: Any) -> None:
+        body = announce(*nodes, sequence=sequence, **changes).encode()[1:]
+        self.router.message(ADDRESSES[nodes[0]], TREE, body, self.now, WALL)
+
+    def hear_filter(self, peer: int, members: list[int], sequence: int = 1) -> None:
+        bits = filter_of(ADDRESSES[n] for n in members).to_bytes(1024, "little")
+        body = FilterAnnounce(sequence, 5, 1, bits).encode()[1:]
+        self.router.message(ADDRESSES[peer], FILTER, body, self.now, WALL)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.router.handle_timeout(self.now, WALL + self.now)
+
+    def said(self) -> list[tuple[int, int]]:
+        """Drain the output: (receiver, message type) in order."""
+        out, self.router.outbound = self.router.outbound, []
+        return [(ADDRESSES.index(peer), message[0]) for peer, message in out]
+
+
+# Announces: the receive pipeline
+
+
+def test_the_announce_of_the_vectors_is_accepted() -> None:
+    for vector in VECTORS["tree_announce"]["announce"]:
+        signer = VECTORS["identities"][vector["signer"]]
+        identity = Identity(bytes.fromhex(signer["secret_key"]))
+        router = Router(NODES[0], MeshSettings(), bytes, 0.0, WALL, lambda _: None, lambda _: None)
+        router.peer_up(identity.peer, 1472, 0.0, WALL)
+        router.message(identity.node_addr, TREE, bytes.fromhex(vector["message"])[1:], 0.0, WALL)
+        accepted = vector["semantic_result"] == "ok"
+        assert router.counters.tree.accepted == int(accepted)
+        assert router.counters.tree.ancestry_invalid == int(not accepted)
+
+
+@pytest.mark.parametrize("vector", VECTORS["tree_announce"]["announce_decode"], ids=lambda v: v["note"])
+def test_announces_that_do_not_decode_are_counted(vector: dict[str, Any]) -> None:
+    node = Node(3, [])
+    node.router.message(ADDRESSES[1], TREE, bytes.fromhex(vector["payload_after_msg_type"]), 0.0, WALL)
+    decoded = vector["result"] == "ok"
+    assert node.router.counters.tree.decode_error == int(not decoded)
+    assert node.router.counters.tree.unknown_peer == int(decoded)
+
+
+def test_checks_come_in_order() -> None:
+    node = Node(3, [1, 2])
+    counters = node.router.counters.tree
+    stranger = announce(5, 0).encode()[1:]
+    node.router.message(ADDRESSES[5], TREE, stranger, node.now, WALL)
+    node.router.message(ADDRESSES[1], TREE, stranger, node.now, WALL)
+    node.hear(1, 0, signer=NODES[2])
+    node.hear(2, 0, 1)
+    node.hear(2, 1, 0, sequence=7)
+    node.hear(2, 1, 0, sequence=7)
+    assert (counters.unknown_peer, counters.addr_mismatch, counters.sig_failed) == (1, 1, 1)
+    assert (counters.ancestry_invalid, counters.accepted, counters.stale) == (1, 1, 1)
+    assert counters.received == 6
+
+
+# Announces: effects
+
+
+def test_a_new_link_is_greeted_with_announce_and_filter() -> None:
+    node = Node(3, [1])
+    assert node.said() == [(1, TREE)]
+    assert node.router.next_deadline() is not None
+    node.pass_time(0)
+    assert node.said() == [(1, FILTER)]
+    assert node.router.next_deadline() is None
+
+
+def test_taking_a_parent_tells_everybody_after_the_interval() -> None:
+    node = Node(3, [1, 4])
+    node.pass_time(0)
+    node.said()
+    node.hear(1, 0)
+    assert node.router.own_coordinates == [ADDRESSES[n] for n in (3, 1, 0)]
+    assert node.said() == []
+    assert node.router.counters.tree.rate_limited == 2
+    assert node.router.next_deadline() == node.now + 0.5
+    node.pass_time(0.5)
+    assert node.said() == [(1, TREE), (4, TREE), (1, FILTER), (4, FILTER)]
+    assert node.router.events == [ParentChanged(ADDRESSES[3], ADDRESSES[1]), CoordinatesChanged()]
+
+
+def test_following_the_parent_is_announced_only_when_the_path_changed() -> None:
+    node = Node(4, [1, 2])
+    node.hear(1, 0)
+    node.pass_time(10)
+    node.said()
+    node.router.events.clear()
+    before = node.router.tree.sequence
+    node.hear(1, 0, sequence=2)
+    assert node.router.tree.sequence == before + 1
+    assert node.said() == []
+    assert node.router.events == []
+    node.pass_time(1)
+    node.hear(1, 3, 0, sequence=3)
+    assert [receiver for receiver, kind in node.said() if kind == TREE] == [1, 2]
+    assert node.router.events == [CoordinatesChanged()]
+    assert node.router.counters.tree.ancestry_changed == 1
+
+
+def test_a_parent_below_ourselves_is_left() -> None:
+    node = Node(3, [1])
+    node.hear(1, 0)
+    node.pass_time(1)
+    node.said()
+    node.router.events.clear()
+    node.hear(1, 4, 3, 2, 0, sequence=2)
+    assert node.router.tree.is_root
+    assert node.router.counters.tree.loop_detected == 1
+    node.pass_time(0.5)
+    assert node.said() == [(1, TREE), (1, FILTER)]
+
+
+def test_a_worse_root_is_answered() -> None:
+    node = Node(0, [3])
+    node.pass_time(1)
+    node.said()
+    node.hear(3)
+    assert node.said() == [(3, TREE)]
+    node.hear(3)
+    assert node.said() == []  # stale announces are not answered
+
+
+def test_becoming_root_when_the_only_smaller_one_disappears() -> None:
+    node = Node(1, [3])
+    node.hear(3, 0)
+    assert not node.router.tree.is_root
+    node.pass_time(1)
+    node.hear(3, 2, sequence=2)
+    assert node.router.tree.is_root
+    assert node.router.counters.tree.parent_switches == 2
+
+
+def test_losing_the_parent_keeps_the_backoff_and_marks_all() -> None:
+    node = Node(3, [1, 4])
+    node.hear(1, 0)
+    node.pass_time(1)
+    node.said()
+    node.router.lookups.backoff.record_failure(ADDRESSES[7], node.now)
+    node.router.peer_down(ADDRESSES[1], node.now, WALL)
+    node.router.peer_down(ADDRESSES[1], node.now, WALL)
+    assert node.router.tree.is_root
+    assert node.router.counters.tree.parent_losses == 1
+    assert node.router.lookups.backoff.record_failure(ADDRESSES[7], node.now) == 2
+    node.pass_time(0.5)
+    assert node.said() == [(4, TREE), (4, FILTER)]
+
+
+def test_losing_another_peer_refreshes_filters_only() -> None:
+    node = Node(3, [1, 4])
+    node.hear(1, 0)
+    node.pass_time(1)
+    node.pass_time(1)
+    node.said()
+    node.router.peer_down(ADDRESSES[4], node.now, WALL)
+    node.pass_time(0)
+    assert node.said() == [(1, FILTER)]
+
+
+def test_a_replaced_link_keeps_the_declaration_and_forgets_the_filter() -> None:
+    node = Node(3, [1])
+    node.hear(1, 0, sequence=9)
+    node.hear_filter(1, [0, 1], sequence=9)
+    node.router.peer_replaced(NODES[1].peer, 1280, node.now, WALL)
+    neighbour = node.router.neighbours[ADDRESSES[1]]
+    assert neighbour.position is not None
+    assert neighbour.position.sequence == 9
+    assert (neighbour.filter, neighbour.filter_sequence, neighbour.link_mtu) == (None, 0, 1280)
+    assert node.said()[-1] == (1, TREE)
+    node.hear_filter(1, [0], sequence=1)
+    assert node.router.counters.bloom.accepted == 2
+
+
+def test_a_resolved_cross_connection_greets_again_and_keeps_what_is_known() -> None:
+    node = Node(3, [1])
+    node.hear(1, 0)
+    node.hear_filter(1, [0], sequence=4)
+    node.up(1, mtu=1300)
+    neighbour = node.router.neighbours[ADDRESSES[1]]
+    assert (neighbour.filter_sequence, neighbour.link_mtu, neighbour.announce.pending) == (4, 1300, True)
+
+
+def test_a_position_too_deep_for_a_link_is_not_sent_and_does_not_block_filters() -> None:
+    node = Node(7, [1])
+    node.router.set_link_mtu(ADDRESSES[1], 1100)
+    node.router.set_link_mtu(ADDRESSES[2], 1100)
+    long_path = [AncestryEntry(ADDRESSES[1], 1, 1), *[AncestryEntry(bytes([9] * 15 + [n]), 1, 1) for n in range(40)]]
+    long_path.append(AncestryEntry(bytes(16), 1, 1))
+    signature = NODES[1].sign(declaration_bytes(ADDRESSES[1], long_path[1].node_addr, 1, 1), bytes(32))
+    body = TreeAnnounce(1, 1, long_path[1].node_addr, long_path, signature).encode()[1:]
+    node.said()
+    node.router.message(ADDRESSES[1], TREE, body, node.now, WALL)
+    node.pass_time(0.5)
+    assert node.said() == [(1, FILTER)]
+    assert node.router.counters.tree.send_failed == 1
+
+
+# Time
+
+
+def test_the_tick_repeats_announces_and_filters_every_minute() -> None:
+    node = Node(3, [1])
+    node.pass_time(1)
+    node.said()
+    spoken = []
+    for second in range(125):
+        node.now += 1
+        node.router.tick(node.now, WALL)
+        spoken += [(second, kind) for _, kind in node.said()]
+    assert spoken == [(0, TREE), (0, FILTER), (60, TREE), (60, FILTER), (120, TREE), (120, FILTER)]
+
+
+def test_periodic_work_can_be_turned_off() -> None:
+    node = Node(3, [1], tree=TreeSettings(reeval_interval_secs=0))
+    node.pass_time(1)
+    node.said()
+    for _ in range(70):
+        node.now += 1
+        node.router.tick(node.now, WALL)
+    assert node.said() == []
+
+
+# Routing
+
+
+def test_peers_need_no_coordinates_and_we_are_no_destination() -> None:
+    node = Node(3, [1])
+    assert node.router.next_hop(ADDRESSES[1], node.now) == ADDRESSES[1]
+    assert node.router.next_hop(ADDRESSES[3], node.now) is None
+    assert node.router.next_hop(ADDRESSES[5], node.now) is None
+    assert node.router.route_class(ADDRESSES[1], ADDRESSES[1]) is RouteClass.DIRECT_PEER
+
+
+def test_decisions_follow_every_change() -> None:
+    node = Node(4, [1, 2])
+    node.hear(1, 0)
+    node.hear(2, 0)
+    target = ADDRESSES[6]
+    node.router.coordinate_cache.insert(target, [target, ADDRESSES[2], ADDRESSES[0]], node.now)
+    assert node.router.next_hop(target, node.now) == ADDRESSES[2]
+    assert node.router.route_class(target, ADDRESSES[2]) is RouteClass.CROSSLINK_DESCEND
+    node.hear_filter(1, [6])
+    assert node.router.next_hop(target, node.now) == ADDRESSES[1]
+    assert node.router.route_class(target, ADDRESSES[1]) is RouteClass.TREE_UP
+    node.router.peer_down(ADDRESSES[1], node.now, WALL)
+    assert node.router.next_hop(target, node.now) == ADDRESSES[2]
+    node.router.coordinate_cache.insert(target, [target, ADDRESSES[5]], node.now)
+    assert node.router.next_hop(target, node.now) is None
+    node.router.forget_coordinates(target)
+    assert node.router.next_hop(target, node.now) is None
+
+
+def test_link_costs_take_effect_with_the_next_tick() -> None:
+    node = Node(4, [1, 2])
+    for peer in (1, 2):
+        node.hear(peer, 0)
+        node.hear_filter(peer, [6])
+    target = ADDRESSES[6]
+    node.router.coordinate_cache.insert(target, [target, ADDRESSES[0]], node.now)
+    assert node.router.next_hop(target, node.now) == ADDRESSES[1]
+    node.costs[ADDRESSES[1]] = 3.0
+    node.router.tick(node.now, WALL)
+    assert node.router.next_hop(target, node.now) == ADDRESSES[2]
+
+
+def test_a_used_route_stays_and_an_unused_one_expires() -> None:
+    node = Node(4, [1])
+    node.hear(1, 0)
+    target = ADDRESSES[6]
+    node.router.coordinate_cache.insert(target, [target, ADDRESSES[0]], 0.0)
+    for now in (200.0, 400.0, 600.0):
+        assert node.router.next_hop(target, now) == ADDRESSES[1]
+    assert node.router.next_hop(target, 901.0) is None
+
+
+# Learning from traffic
+
+
+def setup_message(source: list[int], destination: list[int], phase: int = 1) -> bytes:
+    def block(nodes: list[int]) -> bytes:
+        return len(nodes).to_bytes(2, "little") + b"".join(path(nodes))
+
+    return bytes([phase, 0, 0, 0, 0]) + block(source) + block(destination) + b"\x21\0" + bytes(33)
+
+
+def data_message(source: list[int], destination: list[int], tail: int = 16) -> bytes:
+    blocks = setup_message(source, destination)[5:-35]
+    return bytes([0, 1, 0, 0]) + bytes(8) + blocks + bytes(tail)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [setup_message([21, 0], [22, 1, 0]), setup_message([21, 0], [22, 1, 0], 2), data_message([21, 0], [22, 1, 0])],
+    ids=["setup", "acknowledgement", "data"],
+)
+def test_coordinates_are_learned_from_passing_messages(payload: bytes) -> None:
+    router = Node(3, []).router
+    assert router.warm(b"header" + payload, 6, addr(21), addr(22), 0.0)
+    assert router.coordinates_for(addr(21), 0.0) == path([21, 0])
+    assert router.coordinates_for(addr(22), 0.0) == path([22, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\0\1",
+        data_message([21, 0], [22, 0])[:20] + bytes(8),
+        setup_message([21, 0], [22, 0])[:-1],
+        setup_message([], [22, 0]),
+        bytes([3, 0]) + setup_message([21, 0], [22, 0])[2:],
+        bytes([0, 0]) + data_message([21, 0], [22, 0])[2:],
+    ],
+    ids=["nothing", "half a prefix", "cut blocks", "cut handshake", "empty list", "message 3", "no flag"],
+)
+def test_other_messages_teach_nothing_and_pass(payload: bytes) -> None:
+    router = Node(3, []).router
+    assert router.warm(payload, 0, addr(21), addr(22), 0.0)
+    assert len(router.coordinate_cache) == 0
+    assert router.counters.warm_malformed_packets == 0
+
+
+@pytest.mark.parametrize("payload", [b"\0\5" + bytes(40), b"\x10\1" + bytes(40), b"\0\1" + bytes(25)])
+def test_malformed_claims_are_counted_and_pass(payload: bytes) -> None:
+    router = Node(3, []).router
+    assert router.warm(payload, 0, addr(21), addr(22), 0.0)
+    assert router.counters.warm_malformed_packets == 1
+    assert router.counters.warm_malformed_bytes == 35 + len(payload)
+
+
+@pytest.mark.parametrize("payload", [b"\0\1\0\0", b"\0\1" + bytes(9), b"\x10\5\0\0"])
+def test_stubs_that_would_end_a_node_further_on_are_refused(payload: bytes) -> None:
+    router = Node(3, []).router
+    assert not router.warm(payload, 0, addr(21), addr(22), 0.0)
+    assert router.counters.warm_malformed_packets == 1
+
+
+def test_a_senders_own_coordinates_in_place_of_the_destinations_are_ignored() -> None:
+    router = Node(3, []).router
+    router.warm(setup_message([21, 0], [21, 0]), 0, addr(21), addr(22), 0.0)
+    assert [owner for owner, _ in router.coordinate_cache.items()] == [addr(21)]
+
+
+# Signals
+
+
+def signal_of(payload: bytes | None) -> Any:
+    assert payload is not None
+    assert (payload[0], payload[1]) == (0, 4)
+    return parse_signal(payload[4:])
+
+
+def test_unroutable_datagrams_are_reported_with_what_we_know() -> None:
+    node = Node(3, [])
+    me, target = ADDRESSES[3], addr(22)
+    assert signal_of(node.router.routing_error(target, b"\0\0", 0, 0.0)) == CoordinatesRequired(target, me)
+    node.router.coordinate_cache.insert(target, path([22, 1, 0]), 0.1)
+    assert signal_of(node.router.routing_error(target, b"\0\0", 0, 0.1)) == PathBroken(target, me, path([22, 1, 0]))
+    assert signal_of(node.router.mtu_error(target, b"\0\0", 0, 1400, 0.2)) == MtuExceeded(target, me, 1400)
+
+
+def test_one_signal_per_destination_and_tenth_of_a_second() -> None:
+    router = Node(3, []).router
+    assert router.routing_error(addr(22), b"\0\0", 0, 0.0) is not None
+    assert router.mtu_error(addr(22), b"\0\0", 0, 1400, 0.099) is None
+    assert router.routing_error(addr(23), b"\0\0", 0, 0.099) is not None
+    assert router.routing_error(addr(22), b"\0\0", 0, 0.1) is not None
+
+
+def test_signals_are_not_answered() -> None:
+    router = Node(3, []).router
+    signal = CoordinatesRequired(addr(1), addr(2)).encode()
+    assert router.routing_error(addr(22), b"xx" + signal, 2, 0.0) is None
+    assert router.routing_error(addr(22), b"\0\0", 0, 0.0) is not None
+
+
+def test_looking_up_ourselves_is_refused() -> None:
+    node = Node(3, [1])
+    assert not node.router.lookup(ADDRESSES[3], node.now)
+
+
+# Garbage
+
+messages = st.tuples(
+    st.sampled_from([0x10, 0x20, 0x30, 0x31, 0x77]), st.sampled_from([1, 2, 6]), st.binary(max_size=300)
+)
+
+
+@given(st.lists(messages, max_size=5), st.binary(max_size=120))
+def test_no_bytes_from_a_peer_make_a_router_raise(noise: list[tuple[int, int, bytes]], payload: bytes) -> None:
+    node = Node(3, [1, 2])
+    for kind, peer, body in noise:
+        node.router.message(ADDRESSES[peer], kind, body, node.now, WALL)
+    node.router.warm(payload, 0, addr(21), addr(22), node.now)
+    node.router.routing_error(addr(22), payload, 0, node.now)
+    node.router.tick(node.now, WALL)
+    assert node.router.tree.is_root
+
+
+sequences = st.integers(0, 2**64 - 1)
+routes = st.lists(st.sampled_from(range(8)), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 5]), routes, sequences), max_size=12))
+def test_any_declared_paths_leave_a_valid_position(heard: list[tuple[int, list[int], int]]) -> None:
+    node = Node(4, [1, 2, 5])
+    for peer, above, sequence in heard:
+        node.hear(peer, *above, sequence=sequence)
+        node.pass_time(0.3)
+        message = node.router.tree.announce()
+        assert message.ancestry_error() is None
+        assert NODES[4].peer.verify(message.signing_bytes(), message.signature)
