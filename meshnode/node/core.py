@@ -287,17 +287,20 @@ class Node:
         self._arm(now)
 
     def _settle_once(self, now: float) -> bool:
+        """One round. Peers and routes come first, because messages need them; session events come after messages,
+        because data must not overtake the handshake that opens it.
+        """
         link_events = self.links.drain_events()
-        router_events, self.router.events = self.router.events, []
-        session_events, self.sessions.events = self.sessions.events, []
         for link_event in link_events:
             self._link_event(link_event, now)
+        router_events, self.router.events = self.router.events, []
         for router_event in router_events:
             self._router_event(router_event, now)
+        sent = self._send_out(now)
+        session_events, self.sessions.events = self.sessions.events, []
         for session_event in session_events:
             self._session_event(session_event, now)
-        sent = self._send_out(now)
-        return bool(link_events or router_events or session_events or sent)
+        return bool(link_events or router_events or sent or session_events)
 
     def _send_out(self, now: float) -> bool:
         datagrams, self.sessions.outbound = self.sessions.outbound, []
@@ -311,7 +314,7 @@ class Node:
         frames = self.links.drain_outbound()
         for path, frame in frames:
             self.transports.send(path, [frame])
-        return bool(datagrams or messages)
+        return bool(datagrams or messages or frames)
 
     def _link_event(self, event: LinkEvent, now: float) -> None:
         wall = self.world.wall()
