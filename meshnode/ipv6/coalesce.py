@@ -12,6 +12,7 @@ write anything it likes, gains nothing by it. Lone packets keep their checksum a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -34,13 +35,15 @@ _SYN, _PSH, _ACK, _ECE = 0x02, 0x08, 0x10, 0x40
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
 _WORD = Struct("!H")
 
-# By TCP header size: shim and ports, sequence number, then acknowledgement to window, then (the checksum apart) urgent
-# pointer and options.
-_SEGMENT: Final = {size: Struct(f"!11sI8s2x{size - 18}s") for size in range(20, 61, 4)}
+_HEADER: Final = "!7s4xI8s2x{tail}s"
+"""Shim, sequence number, acknowledgement to window, then (the checksum apart) urgent pointer and options."""
+_HEADERS: Final = {size: Struct(_HEADER.format(tail=size - 18)).unpack_from for size in range(20, 61, 4)}
 
 
-_CLOSED: Final = 1 << 30
-"""As the segment size of a run: no buffer is that long, so nothing continues it."""
+@lru_cache(maxsize=512)
+def _segment(header_size: int, payload: int) -> Struct:
+    """Layout of a shim payload with a TCP header and data of these sizes in bytes."""
+    return Struct(_HEADER.format(tail=header_size - 18) + f"{payload}s")
 
 
 class _Run:
@@ -49,13 +52,13 @@ class _Run:
     __slots__ = (
         "acknowledgement",
         "addresses",
-        "data_at",
         "first",
         "head",
-        "limit",
+        "header_size",
         "next",
         "payload",
         "push",
+        "room",
         "segments",
         "size",
         "tail",
@@ -64,55 +67,51 @@ class _Run:
 
     def __init__(self, first: bytes, addresses: bytes, header_size: int) -> None:
         """Start with the shim payload `first`, whose TCP header has `header_size` bytes and which carries data."""
-        self.unpack = _SEGMENT[header_size].unpack_from
-        self.head, sequence, self.acknowledgement, self.tail = self.unpack(first)
         self.first = first
         self.addresses = addresses
-        self.data_at = SHIM_SIZE + header_size
-        self.payload = len(first) - self.data_at
+        self.header_size = header_size
+        self.size = len(first)  # of every shim payload but the last
+        self.payload = self.size - SHIM_SIZE - header_size
+        self.unpack = _segment(header_size, self.payload).unpack_from
+        self.head, sequence, self.acknowledgement, self.tail, data = self.unpack(first)
         self.next = (sequence + self.payload) & _SEQUENCE_MASK
-        self.limit = (_MAX_IPV6_PAYLOAD - header_size) // self.payload
-        self.size = len(first) if self.limit > 1 else _CLOSED  # of every shim payload but the last
+        self.room = (_MAX_IPV6_PAYLOAD - header_size) // self.payload - 1  # for so many segments more
         self.push = 0
-        self.segments = [first[self.data_at :]]
+        self.segments = [data]
 
-    def accept_last(self, buffer: bytes, offset: int) -> bool:
-        """Take a segment that may end the run by being shorter or pushed; False if it does not continue the run."""
+    def takes_last(self, buffer: bytes, offset: int) -> bool:
+        """Take a segment that ends the run by being shorter or pushed; False if it does not continue the run."""
         size = len(buffer) - offset
-        if self.size == _CLOSED or not self.data_at < size <= self.size:
+        data_at = SHIM_SIZE + self.header_size
+        if not data_at < size <= self.size:
             return False
-        head, sequence, acknowledgement, tail = self.unpack(buffer, offset)
-        push = acknowledgement[5] & _PSH
-        if push:
+        head, sequence, acknowledgement, tail = _HEADERS[self.header_size](buffer, offset)
+        self.push = acknowledgement[5] & _PSH
+        if self.push:
             acknowledgement = b"%b%c%b" % (acknowledgement[:5], acknowledgement[5] ^ _PSH, acknowledgement[6:])
         if sequence != self.next or (head, acknowledgement, tail) != (self.head, self.acknowledgement, self.tail):
+            self.push = 0
             return False
-        self.segments.append(buffer[offset + self.data_at :])
-        self.next = (sequence + self.payload) & _SEQUENCE_MASK
-        self.push = push
-        if push or size < self.size or len(self.segments) == self.limit:
-            self.size = _CLOSED
+        self.segments.append(buffer[offset + data_at :])
         return True
 
     def frame(self) -> bytes:
         """The frame of all segments; a single one goes out as it came."""
-        first, header_end, segments = self.first, self.data_at, self.segments
+        first, segments = self.first, self.segments
         if len(segments) == 1:
             return NO_OFFLOAD + expand(first, 0, self.addresses)
-        data = b"".join(segments)
-        header_size = header_end - SHIM_SIZE
-        length = header_size + len(data)
+        length = self.header_size + self.payload * (len(segments) - 1) + len(segments[-1])
         return b"".join(
             (
-                VIRTIO_HEADER.pack(NEEDS_CHECKSUM, SEGMENTED_TCPV6, 40 + header_size, self.payload, 40, 16),
+                VIRTIO_HEADER.pack(NEEDS_CHECKSUM, SEGMENTED_TCPV6, 40 + self.header_size, self.payload, 40, 16),
                 header_start(first, 0, length),
                 self.addresses,
                 first[SHIM_SIZE:_FLAGS_AT],
                 bytes((first[_FLAGS_AT] | self.push,)),
                 first[_FLAGS_AT + 1 : _FLAGS_AT + 3],
                 _WORD.pack(pseudo_header_sum(self.addresses, length, TCP)),
-                first[_FLAGS_AT + 5 : header_end],
-                data,
+                first[_FLAGS_AT + 5 : SHIM_SIZE + self.header_size],
+                *segments,
             )
         )
 
@@ -129,67 +128,65 @@ class Coalescer:
         self._frames: list[bytes | _Run] = []
         self._addresses = b""
         self._runs: dict[bytes, _Run] = {}  # the growing run of each flow from the present source, by TCP ports
-        self._recent: _Run | None = None
 
     def add(self, source: bytes, buffers: list[bytes], offset: int) -> int:
         """Take shim payloads from the peer with address `source`; each starts at `offset` of its buffer.
 
         Returns how many were none and are dropped.
         """
-        malformed = 0
         if not self._addresses.startswith(source):
             self._runs.clear()
-            self._recent = None
             self._addresses = source + self._own
-        run = self._recent
+        malformed = 0
+        run_of = self._runs.get
+        ports_at = offset + SHIM_SIZE
+        ports_end = ports_at + 4
         for buffer in buffers:
+            ports = buffer[ports_at:ports_end]
+            run = run_of(ports)
             if run is not None and len(buffer) - offset == run.size:
-                head, sequence, acknowledgement, tail = run.unpack(buffer, offset)
+                head, sequence, acknowledgement, tail, data = run.unpack(buffer, offset)
                 if (
                     sequence == run.next
                     and acknowledgement == run.acknowledgement
                     and head == run.head
                     and tail == run.tail
                 ):
-                    segments = run.segments
-                    segments.append(buffer[offset + run.data_at :])
+                    run.segments.append(data)
                     run.next = (sequence + run.payload) & _SEQUENCE_MASK
-                    if len(segments) == run.limit:
-                        run.size = _CLOSED
+                    run.room -= 1
+                    if not run.room:
+                        del self._runs[ports]
                     continue
             if is_shim(buffer, offset):
-                run = self._place(buffer, offset) or run
+                self._place(buffer, offset)
             else:
                 malformed += 1
-        self._recent = run
         return malformed
 
     def drain(self) -> list[bytes]:
         """All frames since the last call, ready to be written one by one."""
         frames, self._frames = self._frames, []
         self._runs.clear()
-        self._recent = None
         return [frame if isinstance(frame, bytes) else frame.frame() for frame in frames]
 
-    def _place(self, buffer: bytes, offset: int) -> _Run | None:
-        """Find the place of a packet that is not simply next in the recent run; the run it is part of, if any."""
+    def _place(self, buffer: bytes, offset: int) -> None:
+        """Find the place of a packet that is not simply the next one of its flow."""
         if buffer[offset + 5] != TCP or len(buffer) - offset < _TCP_FIXED:
             self._frames.append(NO_OFFLOAD + expand(buffer, offset, self._addresses))
-            return None
+            return
         ports = buffer[offset + SHIM_SIZE : offset + SHIM_SIZE + 4]
-        run = self._runs.get(ports)
-        if run is not None and run.accept_last(buffer, offset):
-            return run
-        if run is not None:
-            run.size = _CLOSED  # what follows must not slip in front of this packet
+        run = self._runs.pop(ports, None)
+        if run is not None and run.takes_last(buffer, offset):
+            return
         run = self._start_run(buffer, offset)
         if run is not None:
-            self._runs[ports] = run
             self._frames.append(run)
-            return run
+            if run.room > 0:
+                self._runs[ports] = run
+            return
         packet = expand(buffer, offset, self._addresses)
         self._frames.append(NO_OFFLOAD + (self._clamp(packet) if buffer[offset + _FLAGS_AT] & _SYN else packet))
-        return None
 
     def _start_run(self, buffer: bytes, offset: int) -> _Run | None:
         """A run that begins with this TCP packet, or None where nothing could ever continue it."""
