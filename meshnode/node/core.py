@@ -304,8 +304,12 @@ class Node:
 
     def _send_out(self, now: float) -> bool:
         datagrams, self.sessions.outbound = self.sessions.outbound, []
+        reached: dict[bytes, bool] = {}
         for destination, payload in datagrams:
-            self._originate(destination, [payload], now)
+            sent = self._originate(destination, [payload], now)
+            reached[destination] = sent or reached.get(destination, False)
+        for destination, sent in reached.items():
+            self._pace_reports(destination, sent)
         messages, self.router.outbound = self.router.outbound, []
         for neighbour, message in messages:
             peer = self.links.peers.get(neighbour)
@@ -315,6 +319,16 @@ class Node:
         for path, frame in frames:
             self.transports.send(path, [frame])
         return bool(datagrams or messages or frames)
+
+    def _pace_reports(self, destination: bytes, sent: bool) -> None:
+        """Reports to a destination without a route slow down until one gets through (spec 03 section 11.7)."""
+        session = self.sessions.sessions.get(destination)
+        if session is None:
+            return
+        if sent:
+            session.measurement.sending_succeeded()
+        else:
+            session.measurement.sending_failed()
 
     def _link_event(self, event: LinkEvent, now: float) -> None:
         wall = self.world.wall()
@@ -425,6 +439,7 @@ class Node:
         self.burst_ended()
 
     def _tick(self, now: float) -> None:
+        self.world.hosts.refresh()
         self.sessions.transport_mtu = self.transports.mtu
         self.peering.tick(now)
         self.router.tick(now, self.world.wall())

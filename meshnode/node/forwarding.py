@@ -99,15 +99,10 @@ class Forwarding:
 
     def _warm(self, plaintexts: list[bytes], source: bytes, destination: bytes, now: float) -> list[bytes]:
         """Learn coordinates carried in the clear; datagrams that would harm the next node are left out."""
-        sound = [
-            plaintext
-            for plaintext in plaintexts
-            if self._router.warm(plaintext, _HEADER_SIZE, source, destination, now)
-        ]
-        refused = len(plaintexts) - len(sound)
-        if refused:
-            self.counters.warm_malformed_packets += refused
-            self.counters.warm_malformed_bytes += sum(map(len, plaintexts)) - sum(map(len, sound)) - 5 * refused
+        warm = self._router.warm
+        sound = [plaintext for plaintext in plaintexts if warm(plaintext, _HEADER_SIZE, source, destination, now)]
+        self.counters.warm_malformed_packets = self._router.counters.warm_malformed_packets
+        self.counters.warm_malformed_bytes = self._router.counters.warm_malformed_bytes
         return sound
 
     # -- transit

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshnode.ipv6.adapter import Ipv6Adapter, shim_payloads
+from meshnode.ipv6.mss import effective_ipv6_mtu
 from meshnode.mesh.session import Delivery, Queued, SessionLayer
 
 from .transports import TransportTable
 
 SHIM_PORT = 256
-IPV6_OVERHEAD = 77
-"""Bytes a link frame is longer than the IPv6 packet it carries (spec 02 section 10.1)."""
 
 Originate = Callable[[bytes, list[bytes], float], bool]
 """`originate(destination, messages, now)` sends session messages; False when there is no route."""
 
 Open = Callable[[bytes, float], None]
 """`open(destination, now)` starts a session, or the lookup that has to come first."""
-
-
-def effective_ipv6_mtu(link_mtu: int) -> int:
-    """The largest IPv6 packet that fits a link frame of `link_mtu` bytes."""
-    return max(0, link_mtu - IPV6_OVERHEAD)
 
 
 class Ipv6Service:

@@ -11,7 +11,11 @@ from meshnode.mesh.session import SessionLayer
 class HostNames(Protocol):
     """The reverse side of the hosts file and the configured aliases."""
 
-    def name_of(self, node_addr: bytes) -> str | None: ...
+    def name_of(self, node_addr: bytes) -> str | None:
+        """The name of a node, None when it has none."""
+
+    def refresh(self) -> bool:
+        """Read the names again if they changed."""
 
 
 class Names:

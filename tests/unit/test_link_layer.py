@@ -1,4 +1,4 @@
-"""Links between nodes: establishment, crossing dials, rekey, restart, liveness and strangers (spec 01 sections 5-10)."""
+"""Links between nodes: establishment, crossing dials, rekey, restart, liveness, strangers (spec 01 sections 5-10)."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_listener_that_stays_away_longer_is_still_found_soon_after() -> None:
 
 
 def test_a_silent_peer_is_declared_dead() -> None:
-    net, small, large = linked()
+    net, small, _ = linked()
     net.wire = lambda *_: []
     net.run(29)
     assert small.names() == ["PeerUp"]

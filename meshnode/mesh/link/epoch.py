@@ -75,7 +75,7 @@ def seal_run(
     their_index = epoch.their_index
     counter = epoch.send_counter
     prefix = _TIMESTAMP.pack(timestamp) + head
-    frames = []
+    frames: list[bytes] = []
     append = frames.append
     for buffer in buffers:
         inner = prefix + (buffer[offset:] if offset else buffer)

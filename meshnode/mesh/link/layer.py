@@ -16,6 +16,7 @@ from meshnode.wire.link import (
     SENDER_REPORT,
     Disconnect,
     DisconnectReason,
+    payload_length_agrees,
 )
 from meshnode.wire.reports import ReceiverReport, SenderReport
 
@@ -184,6 +185,8 @@ class LinkLayer:
     def _handshake_frame(self, path: Path, frame: bytes, now: float) -> None:
         if len(frame) < 4:
             self.counters.malformed += 1
+        elif not payload_length_agrees(frame):
+            self.counters.payload_len_mismatch += 1
         elif frame[0] == _PHASE_MESSAGE1:
             self._responder.message1(path, frame, now)
         elif frame[0] == _PHASE_MESSAGE2:
