@@ -1,0 +1,56 @@
+"""What the file may turn on that this version does not have. Whoever adds a feature deletes its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from meshnode.config.schema import Config
+from meshnode.config.transport_sections import KINDS
+from meshnode.config.validate import split_transport
+from meshnode.config.yaml12 import clip
+
+
+class Missing(NamedTuple):
+    """A feature to come: the key that turns it on, whether a configuration does, and what to write instead."""
+
+    key: str
+    used: Callable[[Config], bool]
+    instead: str
+
+
+_TRANSPORT: Final = "remove the section or comment it out"
+
+NOT_YET: Final[tuple[Missing, ...]] = (
+    Missing("transports.ethernet", lambda config: bool(config.transports.ethernet), _TRANSPORT),
+    Missing("transports.tcp", lambda config: bool(config.transports.tcp), _TRANSPORT),
+    Missing("transports.tor", lambda config: bool(config.transports.tor), _TRANSPORT),
+    Missing("transports.nym", lambda config: bool(config.transports.nym), _TRANSPORT),
+    Missing("transports.ble", lambda config: bool(config.transports.ble), _TRANSPORT),
+    Missing("node.rendezvous.nostr.enabled", lambda config: config.node.rendezvous.nostr.enabled, "set it to false"),
+    Missing("node.rendezvous.lan.enabled", lambda config: config.node.rendezvous.lan.enabled, "set it to false"),
+    Missing("node.native_api.enabled", lambda config: config.node.native_api.enabled, "set it to false"),
+    Missing("peers[].via_nostr", lambda config: any(p.via_nostr for p in config.peers), "give addresses instead"),
+)
+
+
+def unsupported(config: Config) -> list[str]:
+    """One line per feature that is turned on but not there; the start stops with them. Empty when all is well."""
+    return [
+        f"{missing.key} is not available in this version: {missing.instead}"
+        for missing in NOT_YET
+        if missing.used(config)
+    ]
+
+
+def unusable_addresses(config: Config) -> list[str]:
+    """Warnings about peer addresses of transports that this version cannot dial; they are passed over."""
+    missing = {row.key.removeprefix("transports.") for row in NOT_YET}
+    usable = [kind for kind in KINDS if kind not in missing]
+    return [
+        f"peers[{number}].addresses[{index}].transport is `{clip(address.transport)}`, which this version cannot dial "
+        f"({', '.join(usable)} only): the address is passed over"
+        for number, peer in enumerate(config.peers)
+        for index, address in enumerate(peer.addresses)
+        if split_transport(address.transport)[0] not in usable
+    ]

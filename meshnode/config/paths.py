@@ -1,0 +1,75 @@
+"""Where files lie (spec 05 sections 3.2, 4 and 9; spec 07 sections 7 and 8). The environment is always handed in."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+SYSTEM_DIRECTORY: Final = Path("/etc/fips")
+CONFIG_NAME: Final = "fips.yaml"
+KEY_NAME: Final = "fips.key"
+PUBLIC_NAME: Final = "fips.pub"
+HOSTS_FILE: Final = SYSTEM_DIRECTORY / "hosts"
+ALLOW_FILE: Final = SYSTEM_DIRECTORY / "peers.allow"
+DENY_FILE: Final = SYSTEM_DIRECTORY / "peers.deny"
+CONTROL_SOCKET: Final = "control.sock"
+GATEWAY_SOCKET: Final = "gateway.sock"
+NATIVE_API_SOCKET: Final = "api.sock"
+RUN_DIRECTORY: Final = "/run/fips"
+
+Environment = Mapping[str, str]
+
+
+def account_home() -> str | None:
+    """Home directory of the running user by the account database."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return None
+
+
+def search_list(
+    environment: Environment,
+    system: Path = SYSTEM_DIRECTORY,
+    home_of_account: Callable[[], str | None] = account_home,
+) -> list[Path]:
+    """Configuration files looked for without `-c`, lowest priority first; the last one is relative."""
+    home = environment.get("HOME") or home_of_account()
+    user = environment.get("XDG_CONFIG_HOME", "")
+    files = [system / CONFIG_NAME]
+    if os.path.isabs(user):
+        files.append(Path(user) / "fips" / CONFIG_NAME)
+    elif home:
+        files.append(Path(home) / ".config" / "fips" / CONFIG_NAME)
+    if home:
+        files.append(Path(home) / f".{CONFIG_NAME}")
+    files.append(Path(CONFIG_NAME))
+    return files
+
+
+def key_directory(loaded: list[Path], system: Path = SYSTEM_DIRECTORY) -> Path:
+    """Directory of the key files: that of the last configuration file read, as it was named."""
+    return loaded[-1].parent if loaded else system
+
+
+def default_socket(name: str, environment: Environment, is_directory: Callable[[str], bool] = os.path.isdir) -> Path:
+    """Path of a socket that the configuration does not name; only the existence of directories counts."""
+    if is_directory(RUN_DIRECTORY):
+        return Path(RUN_DIRECTORY) / name
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    if runtime and is_directory(runtime):
+        return Path(runtime) / "fips" / name
+    return Path("/tmp") / f"fips-{name}"
+
+
+def socket_path(
+    configured: str | None,
+    name: str,
+    environment: Environment,
+    is_directory: Callable[[str], bool] = os.path.isdir,
+) -> Path | str:
+    """The configured path exactly as written, else the default one."""
+    return default_socket(name, environment, is_directory) if configured is None else configured

@@ -1,0 +1,76 @@
+"""Where files are looked for depends on nothing but what is handed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshnode.config.paths import (
+    CONTROL_SOCKET,
+    GATEWAY_SOCKET,
+    account_home,
+    default_socket,
+    key_directory,
+    search_list,
+    socket_path,
+)
+
+
+def names(environment: dict[str, str], home: str | None = "/home/account") -> list[str]:
+    return [str(path) for path in search_list(environment, home_of_account=lambda: home)]
+
+
+def test_the_search_list_from_lowest_to_highest() -> None:
+    assert names({"HOME": "/h"}) == [
+        "/etc/fips/fips.yaml",
+        "/h/.config/fips/fips.yaml",
+        "/h/.fips.yaml",
+        "fips.yaml",
+    ]
+
+
+def test_a_user_directory_of_configurations_replaces_the_usual_one() -> None:
+    assert names({"HOME": "/h", "XDG_CONFIG_HOME": "/x"})[1:3] == ["/x/fips/fips.yaml", "/h/.fips.yaml"]
+
+
+@pytest.mark.parametrize("directory", ["", "relative/x"])
+def test_a_user_directory_that_is_not_absolute_does_not_count(directory: str) -> None:
+    assert names({"HOME": "/h", "XDG_CONFIG_HOME": directory})[1] == "/h/.config/fips/fips.yaml"
+
+
+@pytest.mark.parametrize("environment", [{}, {"HOME": ""}])
+def test_without_a_home_the_account_has_one(environment: dict[str, str]) -> None:
+    assert names(environment)[2] == "/home/account/.fips.yaml"
+    assert names(environment, home=None) == ["/etc/fips/fips.yaml", "fips.yaml"]
+
+
+def test_the_running_account_has_an_absolute_home_or_none() -> None:
+    home = account_home()
+    assert home is None or home.startswith("/")
+
+
+def test_keys_lie_beside_the_last_file_read() -> None:
+    assert key_directory([Path("/etc/fips/fips.yaml"), Path("/work/fips.yaml")]) == Path("/work")
+    assert key_directory([]) == Path("/etc/fips")
+
+
+@pytest.mark.parametrize(
+    ("environment", "directories", "expected"),
+    [
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, {"/run/fips", "/run/user/7"}, "/run/fips/control.sock"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, {"/run/user/7"}, "/run/user/7/fips/control.sock"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, set(), "/tmp/fips-control.sock"),
+        ({}, set(), "/tmp/fips-control.sock"),
+    ],
+)
+def test_the_socket_goes_where_a_directory_is(
+    environment: dict[str, str], directories: set[str], expected: str
+) -> None:
+    assert str(default_socket(CONTROL_SOCKET, environment, directories.__contains__)) == expected
+
+
+def test_a_configured_socket_is_taken_as_written() -> None:
+    assert socket_path("here.sock", CONTROL_SOCKET, {}) == "here.sock"
+    assert socket_path("", CONTROL_SOCKET, {}) == ""
+    assert str(socket_path(None, GATEWAY_SOCKET, {}, lambda path: False)) == "/tmp/fips-gateway.sock"
