@@ -1,0 +1,72 @@
+"""What the tests of this house share: which of them can run on this machine, and saying so loudly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+_REFERENCE = "MESHNODE_INTEROP_FIPS"
+_PROGRAMS = ("ip", "unshare", "ping", "curl")
+_not_run: dict[str, int] = {}
+_measured: list[str] = []
+
+
+def _network_obstacle() -> str | None:
+    """Return why namespace tests cannot run here, or None."""
+    if os.geteuid() != 0:
+        return "namespace tests need root"
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"namespace tests need these programs: {', '.join(missing)}"
+    return None if Path("/dev/net/tun").exists() else "namespace tests need /dev/net/tun"
+
+
+def _interop_obstacle() -> str | None:
+    """Return why tests against the reference daemon cannot run here, or None."""
+    binary = os.environ.get(_REFERENCE)
+    if not binary:
+        return f"interop tests need {_REFERENCE}, the path of a reference daemon"
+    return None if os.access(binary, os.X_OK) else f"{_REFERENCE} names no program: {binary}"
+
+
+def _obstacle(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("interop") and (reason := _interop_obstacle()):
+        return reason
+    needs_network = item.get_closest_marker("net") or item.get_closest_marker("interop")
+    # With CI=true a machine that cannot run them makes them fail by themselves.
+    return _network_obstacle() if needs_network and os.environ.get("CI") != "true" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        reason = _obstacle(item)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+            _not_run[reason] = _not_run.get(reason, 0) + 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _measured:
+        terminalreporter.write_line(f"measured: {line}")
+    for reason, count in _not_run.items():
+        terminalreporter.write_line(f"!!! NOT RUN: {count} tests; {reason}", red=True, bold=True)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note a figure for the summary at the end of the run."""
+    return lambda text: _measured.append(f"{request.node.name}: {text}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the ends of the nodes' logs under the report of a failed test that had a laboratory."""
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and lab is not None:
+        report.sections.append(("node logs", lab.log_tails()))
+    return report

@@ -1,0 +1,23 @@
+"""Laboratories for the namespace tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rigs.labs import Lab
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """An empty laboratory of the test's own."""
+    with Lab() as laboratory:
+        yield laboratory
+
+
+@pytest.fixture(scope="session")
+def is_long() -> bool:
+    """Tell whether this run takes the full sizes and times (MESHNODE_LONG=1)."""
+    return os.environ.get("MESHNODE_LONG") == "1"

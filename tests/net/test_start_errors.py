@@ -1,0 +1,152 @@
+"""A node that cannot start says why in one line and leaves with a status that tells scripts the kind of trouble."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshnode.identity import Identity
+from tests.rigs import traffic
+from tests.rigs.hosts import Host
+from tests.rigs.labs import Lab, Pair
+from tests.rigs.nodes import TUN, Node, our_program
+from tests.rigs.waiting import wait_until
+
+pytestmark = pytest.mark.net
+
+CONFIGURATION, FAILURE, USAGE = 78, 1, 2
+
+
+@pytest.fixture
+def host(lab: Lab) -> Host:
+    return lab.host("alone")
+
+
+def _attempt(node: Node) -> subprocess.CompletedProcess[str]:
+    """Start a node that is expected to give up."""
+    node.config_file.write_text(json.dumps(node.settings))
+    return node.host.run(our_program().command(node.config_file), timeout=10)
+
+
+def _complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("node: [", "meshnode.yaml"),
+        ("node: {identity: {nsec: 12}}\n", "nsec"),
+        ("node: {tick_interval_secs: soon}\n", "tick_interval_secs"),
+        ("transports: {udp: {bind_adr: '0.0.0.0:2121'}}\n", "bind_adr"),
+        ("node: {identity: {nsec: npub1sjlh2c3x9w7kjsqg2ay080n2lff2uvt325vpan33ke34rn8l5jcqawh57m}}\n", "nsec"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_with_file_and_key(host: Host, text: str, named: str) -> None:
+    file = host.directory / "meshnode.yaml"
+    file.write_text(text)
+    done = host.run(our_program().command(file), timeout=10)
+    assert done.returncode == CONFIGURATION
+    assert "Traceback" not in done.stdout + done.stderr
+    assert [line for line in _complaints(done) if named in line] == _complaints(done)
+    assert len(_complaints(done)) == 1
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "not text"])
+def test_a_configuration_that_cannot_be_read_is_one_line(host: Host, kind: str) -> None:
+    file = host.directory / "meshnode.yaml"
+    if kind == "directory":
+        file.mkdir()
+    elif kind == "not text":
+        file.write_bytes(bytes(range(256)))
+    done = host.run(our_program().command(file), timeout=10)
+    assert done.returncode == CONFIGURATION
+    assert len(_complaints(done)) == 1
+    assert str(file) in done.stderr
+
+
+def test_an_unparsable_key_file_is_one_line(lab: Lab, host: Host) -> None:
+    node = lab.node("alone", host)
+    node.settings["node"]["identity"] = {"persistent": True}
+    (node.directory / "fips.key").write_text("not a key\n")
+    done = _attempt(node)
+    assert done.returncode in (CONFIGURATION, FAILURE)
+    assert "fips.key" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (node.directory / "fips.key").read_text() == "not a key\n"
+
+
+def test_a_busy_udp_port_ends_the_start_with_a_line_that_names_it(lab: Lab, host: Host) -> None:
+    node = lab.node("alone", host)
+    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 2121))
+        done = _attempt(node)
+    assert done.returncode == FAILURE
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(_complaints(done)) == 1
+    assert "2121" in done.stdout + done.stderr
+    assert not node.control_socket.exists()
+    assert not host.has_interface(TUN)
+
+
+def test_an_address_to_listen_at_that_is_none_ends_the_start(lab: Lab, host: Host) -> None:
+    node = lab.node("alone", host, settings={"transports": {"udp": {"bind_addr": "localhost"}}})
+    done = _attempt(node)
+    assert done.returncode in (CONFIGURATION, FAILURE)
+    assert "localhost" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_second_node_does_not_share_the_port_of_the_first(lab: Lab, host: Host) -> None:
+    first, second = lab.node("first", host), lab.node("second", host, settings={"tun": {"name": "fips1"}})
+    first.start()
+    first.wait_ready()
+    assert _attempt(second).returncode == FAILURE
+    assert first.status()["state"] == "running"
+
+
+def test_without_the_right_to_a_tun_device_the_rest_runs(lab: Lab) -> None:
+    """The bounding set without CAP_NET_ADMIN is what a service or a container without the right has."""
+    pair = Pair(lab).left_dials()
+    pair.right.start()
+    pair.right.wait_ready()
+    weak = pair.left
+    weak.program = type(weak.program)("weak", f"setpriv --bounding-set=-net_admin {our_program().template}")
+    weak.start()
+    wait_until(weak.control_socket.exists, 10, "the node without rights is up")
+    weak.wait_connected(pair.right)
+    assert weak.status()["tun_state"] == "failed"
+    hints = [line for line in weak.log().splitlines() if "setcap" in line or "root" in line.lower().split()]
+    assert len(hints) == 1
+
+
+def test_a_peer_that_is_no_npub_is_left_out_with_a_warning(lab: Lab) -> None:
+    pair = Pair(lab).left_dials()
+    endpoint: list[dict[str, Any]] = [{"transport": "udp", "addr": "10.99.0.2:2121"}]
+    pair.left.settings["peers"].append({"npub": "npub1qqqq", "addresses": endpoint})
+    pair.start()
+    assert "npub1qqqq" in pair.left.log()
+    assert list(pair.left.peers()) == [pair.right.npub]
+
+
+def test_a_peer_that_answers_with_another_identity_is_not_accepted(lab: Lab) -> None:
+    pair = Pair(lab)
+    stranger = Identity(b"\x11" * 32).npub
+    endpoint = [{"transport": "udp", "addr": f"{pair.right_address}:2121"}]
+    pair.left.settings["peers"].append({"npub": stranger, "addresses": endpoint})
+    pair.left.settings["peers"].append({"npub": pair.right.npub, "addresses": endpoint})
+    pair.start()
+    assert stranger not in pair.left.peers()
+    assert len(traffic.ping(pair.left.host, pair.right.address)) == 3
+
+
+def test_wrong_options_are_a_usage_error(host: Host, tmp_path: Path) -> None:
+    command = [*our_program().command(tmp_path / "x.yaml"), "--no-such-option"]
+    done = host.run(command, timeout=10)
+    assert done.returncode in (FAILURE, USAGE)
+    assert "Traceback" not in done.stdout + done.stderr
