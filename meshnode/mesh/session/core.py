@@ -106,6 +106,11 @@ class Core:
         """Seconds by which one key epoch's life differs from the configured one."""
         return self.random.randint(-REKEY_JITTER, REKEY_JITTER)
 
+    def resend_at(self, copies: int, now: float) -> float:
+        """When a handshake message repeated `copies` times by now is repeated next (section 6.3)."""
+        limits = self.settings.rate_limit
+        return now + limits.handshake_resend_interval_ms * limits.handshake_resend_backoff**copies / 1000
+
     def send(self, session: Session, payload: bytes) -> None:
         """Hand a finished message to the driver."""
         self.outbound.append(Outgoing(session.address, payload))

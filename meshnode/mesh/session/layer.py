@@ -250,6 +250,7 @@ class SessionLayer:
 
     def _serve(self, session: Session, now: float) -> None:
         if session.established:
+            self._opening.prove(session, now)
             self._rekeying.serve(session, now)
             self._revival.serve(session, now)
         else:

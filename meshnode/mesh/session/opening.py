@@ -31,9 +31,9 @@ class OpeningHandshakes:
         noise = XkInitiator(core.identity, remote, core.startup_epoch, core.entropy(32))
         own, theirs = core.coordinate_lists(remote.node_addr, now)
         setup = SessionSetup(own, theirs, noise.message1())
-        session = self._enter(remote.node_addr, remote, Opening(noise, setup.encode(), self._first_resend(now)), now)
-        if session.opening is not None:
-            session.opening.rescue_k = rescue_k
+        opening = Opening(noise, setup.encode(), core.resend_at(0, now))
+        opening.rescue_k = rescue_k
+        self._enter(remote.node_addr, remote, opening, now)
 
     def answer(self, source: bytes, setup: SessionSetup, now: float) -> None:
         """Send the SessionAck for a stranger's Setup and make the entry."""
@@ -45,7 +45,7 @@ class OpeningHandshakes:
             return
         handshake = noise.write_message2(core.entropy(32))
         ack = SessionAck(core.coordinates.own_coordinates, setup.source_coordinates, handshake)
-        self._enter(source, None, Opening(noise, ack.encode(), self._first_resend(now)), now)
+        self._enter(source, None, Opening(noise, ack.encode(), core.resend_at(0, now)), now)
 
     def contested(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4)."""
@@ -70,9 +70,10 @@ class OpeningHandshakes:
             return
         message3 = SessionMessage3(noise.message3()).encode()
         self._core.send(session, message3)
-        session.unproven = Unproven(message3, ack.handshake, now)
+        session.unproven = Unproven(message3, ack.handshake, now, self._core.resend_at(0, now))
         session.k = bool(opening.rescue_k)
         self._establish(session, noise.keys, noise.remote, noise.remote_epoch, now)
+        self._core.wake(session, session.unproven.due)
 
     def take_message3(self, session: Session, message: SessionMessage3, now: float) -> list[EarlyMessage]:
         """Complete the peer's handshake; returns what arrived ahead of this message, to be judged now.
@@ -101,9 +102,19 @@ class OpeningHandshakes:
         if unproven is None or unproven.ack_handshake != ack.handshake:
             return False
         if now - unproven.sent_at >= MESSAGE3_RESEND_INTERVAL:
-            unproven.sent_at = now
-            self._core.send(session, unproven.message3)
+            self._repeat_message3(session, unproven, now)
         return True
+
+    def prove(self, session: Session, now: float) -> None:
+        """Repeat Msg3 while nothing authentic comes back; a peer that has it ignores the copies."""
+        unproven, copies = session.unproven, self._core.settings.rate_limit.handshake_max_resends
+        if unproven is None or unproven.copies >= copies:
+            return
+        if now >= unproven.due:
+            unproven.copies += 1
+            self._repeat_message3(session, unproven, now)
+        if unproven.copies < copies:
+            self._core.wake(session, unproven.due)
 
     def hold(self, session: Session, early: EarlyMessage, now: float) -> None:
         """Keep an encrypted message that overtook its Msg3; if that never comes, open from our side (section 6.6)."""
@@ -129,15 +140,16 @@ class OpeningHandshakes:
         if now >= opening.next_resend and session.resend_count < limits.handshake_max_resends:
             self._core.send(session, opening.payload)
             session.resend_count += 1
-            backoff = limits.handshake_resend_backoff**session.resend_count
-            opening.next_resend = now + limits.handshake_resend_interval_ms * backoff / 1000
+            opening.next_resend = self._core.resend_at(session.resend_count, now)
         exhausted = session.resend_count >= limits.handshake_max_resends
         self._core.wake(session, timeout + 0.001 if exhausted else opening.next_resend)
 
-    def _first_resend(self, now: float) -> float:
-        return now + self._core.settings.rate_limit.handshake_resend_interval_ms / 1000
+    def _repeat_message3(self, session: Session, unproven: Unproven, now: float) -> None:
+        unproven.sent_at = now
+        unproven.due = self._core.resend_at(unproven.copies, now)
+        self._core.send(session, unproven.message3)
 
-    def _enter(self, address: bytes, remote: PeerIdentity | None, opening: Opening, now: float) -> Session:
+    def _enter(self, address: bytes, remote: PeerIdentity | None, opening: Opening, now: float) -> None:
         core = self._core
         measurement = Measurement("session", core.settings.session_mmp, remote is not None, now)
         session = Session(address, remote, opening, measurement, core.draw_jitter(), now)
@@ -145,7 +157,6 @@ class OpeningHandshakes:
         core.sessions[address] = session
         core.send(session, opening.payload)
         core.wake(session, opening.next_resend)
-        return session
 
     def _establish(
         self, session: Session, keys: TransportKeys, remote: PeerIdentity, remote_epoch: bytes, now: float

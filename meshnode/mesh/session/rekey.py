@@ -84,7 +84,7 @@ class Rekeying:
             return None
         rekey.message3 = SessionMessage3(noise.message3()).encode()
         rekey.message3_sent = 0
-        rekey.message3_due = now + self._resend_delay(0)
+        rekey.message3_due = self._core.resend_at(0, now)
         self._core.send(session, rekey.message3)
         restarted = self._negotiated(session, noise, now)
         if restarted or rekey.reviving:
@@ -240,11 +240,7 @@ class Rekeying:
             return
         self._core.send(session, message3)
         rekey.message3_sent += 1
-        rekey.message3_due = now + self._resend_delay(rekey.message3_sent)
-
-    def _resend_delay(self, copies: int) -> float:
-        limits = self._core.settings.rate_limit
-        return limits.handshake_resend_interval_ms * limits.handshake_resend_backoff**copies / 1000
+        rekey.message3_due = self._core.resend_at(rekey.message3_sent, now)
 
     def _due(self, session: Session, now: float) -> bool:
         """Whether the routine rekey of this session should start (section 7.1); never on one younger than 30 s."""

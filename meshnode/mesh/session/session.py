@@ -57,12 +57,14 @@ class Opening:
 class Unproven:
     """What an initiator keeps until the first authentic frame shows that its Msg3 arrived (spec 02 section 6.6)."""
 
-    __slots__ = ("ack_handshake", "message3", "sent_at")
+    __slots__ = ("ack_handshake", "copies", "due", "message3", "sent_at")
 
-    def __init__(self, message3: bytes, ack_handshake: bytes, now: float) -> None:
+    def __init__(self, message3: bytes, ack_handshake: bytes, now: float, due: float) -> None:
         self.message3 = message3
         self.ack_handshake = ack_handshake
         self.sent_at = now
+        self.copies = 0
+        self.due = due
 
 
 class Rekey:

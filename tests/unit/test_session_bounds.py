@@ -1,0 +1,205 @@
+"""What keeps the session layer's memory bounded: the Setup limiter, the queues, and whatever anybody sends."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshnode.mesh.session import PendingQueues, SessionState
+from meshnode.mesh.session.setup_limiter import MAX_LINKS, SetupLimiter
+from meshnode.mesh.settings import MeshSettings
+from meshnode.wire import SessionSetup
+
+from .session_rig import ACK, Node, established, pair
+
+POINT = bytes.fromhex("028d7500dd4c12685d1f568b4c2b5048e8534b873319f3a8daa612b469132ec7f7")
+LINK = bytes([7]) * 16
+
+
+def setup_from(source: bytes) -> bytes:
+    return SessionSetup([source, bytes(16)], [bytes(16)], POINT).encode()
+
+
+def flood(node: Node, count: int, now: float, link_peer: bytes = LINK) -> int:
+    """Setups of so many different sources over one link; how many were answered."""
+    before = node.layer.counters.setup_rate_limited
+    for number in range(count):
+        source = int(now * 1000).to_bytes(8, "big") + number.to_bytes(8, "big")
+        node.layer.receive(source, link_peer, [setup_from(source)], 0, 1400, False, now)
+    node.drain()
+    return count - (node.layer.counters.setup_rate_limited - before)
+
+
+def test_a_link_gets_a_burst_and_then_a_rate_of_setups_through() -> None:
+    net, a, _b = pair()
+    assert flood(a, 200, net.now) == 64
+    assert flood(a, 200, net.now + 1) == 16
+    assert flood(a, 200, net.now + 1, link_peer=bytes([8]) * 16) == 64
+
+
+def test_a_refused_setup_leaves_nothing_behind() -> None:
+    net, a, _b = pair()
+    flood(a, 200, net.now)
+    assert len(a.layer.sessions) == 64
+    assert a.phases() == [ACK] * 64
+
+
+def test_a_flood_of_setups_is_forgotten_after_thirty_seconds() -> None:
+    net, a, _b = pair()
+    for _ in range(60):
+        flood(a, 100, net.now)
+        net.run(1.0)
+    assert len(a.layer.sessions) <= 64 + 31 * 16
+    net.run(32)
+    assert a.layer.sessions == {}
+    net.run(40)
+    assert a.layer.next_deadline() is None
+
+
+def test_established_remotes_have_a_bucket_of_their_own() -> None:
+    net, a, b = established()
+    flood(b, 200, net.now, link_peer=a.address)
+    a.layer._rekeying.start(a.session(b), net.now)
+    a.drain()
+    net.run(0.1)
+    assert b.layer.counters.rekey_armed == 1
+
+
+def test_the_established_rate_follows_the_number_of_peers() -> None:
+    limiter = SetupLimiter(MeshSettings())
+    assert sum(limiter.allow(LINK, True, 0.0) for _ in range(1000)) == 128
+    assert sum(limiter.allow(LINK, True, 10.0) for _ in range(1000)) == 64
+    unlimited = MeshSettings()
+    unlimited.limits.max_peers = 0
+    limiter = SetupLimiter(unlimited)
+    assert sum(limiter.allow(LINK, True, 0.0) for _ in range(1000)) == 64
+
+
+def test_buckets_of_links_unused_for_five_minutes_are_forgotten() -> None:
+    limiter = SetupLimiter(MeshSettings())
+    limiter.allow(LINK, True, 0.0)
+    limiter.allow(bytes(16), True, 100.0)
+    limiter.prune(299.0)
+    assert len(limiter) == 2
+    limiter.prune(300.0)
+    assert len(limiter) == 1
+
+
+def test_the_number_of_buckets_is_bounded() -> None:
+    limiter = SetupLimiter(MeshSettings())
+    for number in range(MAX_LINKS + 10):
+        limiter.allow(number.to_bytes(16, "big"), False, 0.0)
+    assert len(limiter) == MAX_LINKS
+
+
+def test_a_queue_keeps_the_newest_of_each_destination() -> None:
+    queues: PendingQueues[int] = PendingQueues(4, 2)
+    for number in range(6):
+        assert queues.add(b"a", number, 0.0)
+    assert queues.count(b"a") == 4
+    assert queues.take(b"a") == [2, 3, 4, 5]
+    assert queues.take(b"a") == []
+    assert queues.count(b"a") == 0
+
+
+def test_one_destination_too_many_is_refused_until_another_leaves() -> None:
+    queues: PendingQueues[int] = PendingQueues(4, 2)
+    assert queues.add(b"a", 1, 0.0)
+    assert queues.add(b"b", 1, 0.0)
+    assert not queues.add(b"c", 1, 0.0)
+    assert queues.add(b"a", 2, 0.0)
+    queues.take(b"b")
+    assert queues.add(b"c", 1, 0.0)
+    assert len(queues) == 2
+
+
+def test_a_queue_ages_from_its_last_item() -> None:
+    queues: PendingQueues[int] = PendingQueues(4, 4)
+    queues.add(b"a", 1, 0.0)
+    queues.add(b"b", 2, 5.0)
+    queues.add(b"a", 3, 10.0)
+    assert queues.expire(19.9) == []
+    assert queues.expire(20.0) == [(b"b", [2])]
+    assert queues.expire(25.0) == [(b"a", [1, 3])]
+
+
+# Anything from anybody
+
+ADDRESSES = [bytes([number]) * 16 for number in range(1, 5)]
+bodies = st.one_of(
+    st.binary(max_size=200),
+    st.builds(
+        lambda phase, flags, rest: bytes([phase, flags]) + rest,
+        st.integers(0, 255),
+        st.integers(0, 7),
+        st.binary(max_size=160),
+    ),
+    st.builds(setup_from, st.sampled_from(ADDRESSES)),
+    st.builds(lambda rest: bytes.fromhex("03004c00004900") + rest, st.binary(min_size=73, max_size=73)),
+    st.builds(
+        lambda kind, rest: bytes([0, 4, 34, 0, kind, 0]) + rest,
+        st.sampled_from([0x20, 0x21, 0x22]),
+        st.binary(max_size=60),
+    ),
+)
+steps = st.lists(
+    st.tuples(st.integers(0, 5), st.lists(bodies, min_size=1, max_size=6), st.floats(0, 3)), min_size=1, max_size=30
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(steps)
+def test_anything_from_anybody_is_survived(script: list[tuple[int, list[bytes], float]]) -> None:
+    """Strangers, the peer's own address, our own: no exception, bounded tables, a session that still works."""
+    net, a, b = established()
+    sources = [*ADDRESSES, a.address, b.address]
+    for who, messages, wait in script:
+        b.layer.receive(sources[who], LINK, messages, 0, 1400, False, net.now)
+        b.drain()
+        net.run(wait)
+    assert len(b.layer.sessions) <= len(sources)
+    assert len(b.layer._core.early) <= 256
+    a.send(b, b"alive")
+    net.run(0.1)
+    assert b.received[-1] == b"alive"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_damaged_and_shuffled_traffic_never_raises(seed: int) -> None:
+    """Genuine messages of every kind, bits flipped, cut, repeated and in any order."""
+    random = Random(seed)
+    net, a, b = pair(seed=seed % 1000)
+    genuine: list[tuple[bytes, bytes]] = []
+    net.lose = lambda source, message: bool(genuine.append((source.address, message)))
+    a.send(b, b"one")
+    b.send(a, b"two")
+    net.run(40)
+    for _ in range(200):
+        source, message = random.choice(genuine)
+        damaged = bytearray(message[: random.randint(0, len(message))] if random.random() < 0.3 else message)
+        if damaged and random.random() < 0.7:
+            damaged[random.randrange(len(damaged))] ^= 1 << random.randrange(8)
+        target = b if source == a.address else a
+        target.receive(source, bytes(damaged))
+        net.run(random.choice([0, 0, 0, 0.5]))
+    net.lose = lambda source, message: False
+    net.run(35)
+    a.send(b, b"alive")
+    net.run(1)
+    assert b.received[-1] == b"alive"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 0.4))
+def test_a_session_opens_through_any_loss_that_leaves_a_chance(seed: int, loss: float) -> None:
+    random = Random(seed)
+    net, a, b = pair(seed=seed % 1000)
+    net.lose = lambda source, message: random.random() < loss
+    for _ in range(45):
+        a.send(b, b"x")
+        net.run(1.0)
+    assert b.received
+    assert a.session(b).state is SessionState.ESTABLISHED
