@@ -27,15 +27,12 @@ from meshnode.config.keyfile import Resolved, resolve_identity
 from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
 from meshnode.config.schema import Config, PeerSection
-from meshnode.config.validate import validate
-from meshnode.control.server import ControlServer
-from meshnode.control.state import NodeState
+from meshnode.config.validate import advice, validate
 from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
-from meshnode.ipv6.dns import DnsResponder, FipsZone, interface_index
 from meshnode.ipv6.hosts import HostMap
+from meshnode.ipv6.name_service import NameService
 from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
-from meshnode.ipv6.resolver import SystemResolver
 from meshnode.ipv6.tun import TunDevice, TunError
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.core import Node, Surroundings
@@ -70,11 +67,14 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
     path = options["config"]
     try:
         loaded = load(None if path is None else Path(path), os.environ, Path.cwd())
+        section = loaded.config.node.identity
+        identity = resolve_identity(section, key_directory(loaded.paths), os.urandom)
+        # From here on the key counts as configured, which is what operators are shown (spec 05 section 4).
+        section.nsec = identity.identity.nsec
         validate(loaded.config, loaded.places)
         missing = unsupported(loaded.config)
         if missing:
             raise ConfigError("policy", "; ".join(missing), context="Failed to create node: ")
-        identity = resolve_identity(loaded.config.node.identity, key_directory(loaded.paths), os.urandom)
     except ConfigError as error:
         fail(str(error))
     return MeshnodeService(loaded, identity, reactor)
@@ -113,6 +113,27 @@ class LevelLog:
             self._emit[level]("{text}", text=text)
 
 
+class WatchedHosts:
+    """The host map with its complaints passed on to the log (`HostNames`)."""
+
+    def __init__(self, hosts: HostMap, log: LevelLog) -> None:
+        self.map = hosts
+        self.name_of = hosts.name_of
+        self._log = log
+
+    def refresh(self) -> bool:
+        """Read the hosts file again if it changed."""
+        changed = self.map.refresh()
+        self.report()
+        return changed
+
+    def report(self) -> None:
+        """Log what was wrong with the file."""
+        warnings, self.map.warnings = self.map.warnings, []
+        for warning in warnings:
+            self._log("warn", warning)
+
+
 class MeshnodeService(Service):
     """One node with everything around it (spec 05 section 8)."""
 
@@ -125,7 +146,7 @@ class MeshnodeService(Service):
         self._reactor = reactor
         self.log = LevelLog(self.config.node.effective_log_level)
         self.peers = self._configured_peers()
-        self.hosts = HostMap(HOSTS_FILE, [(p.alias, p.identity) for p in self.peers if p.alias is not None])
+        self.hosts = WatchedHosts(HostMap(HOSTS_FILE, _aliases(self.peers)), self.log)
         world = Surroundings(
             MonotonicClock(reactor), time.time, os.urandom, random.SystemRandom(), self.hosts, self.log
         )
@@ -133,9 +154,8 @@ class MeshnodeService(Service):
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
         self.tun: TunDevice | None = None
         self.tun_state = "configured" if self.config.tun.enabled else "disabled"
-        self.dns: DnsResponder | None = None
-        self.resolver: SystemResolver | None = None
-        self.control: ControlServer | None = None
+        self.name_service: NameService | None = None
+        self.control: Any = None
         self._network = NetworkSetup(reactor)
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
 
@@ -145,12 +165,13 @@ class MeshnodeService(Service):
         """Open sockets and the TUN device; without any transport the process ends with exit status 1."""
         super().privilegedStartService()
         self._announce()
+        self.hosts.report()
         if self.config.tun.enabled:
             self._network.prepare()
         self._start_transports()
         if self.config.tun.enabled:
             self._open_tun()
-        self._start_dns()
+        self._start_names()
 
     def startService(self) -> None:  # noqa: N802
         """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
@@ -165,9 +186,9 @@ class MeshnodeService(Service):
             self.log("info", f"Loaded config file path={path}")
         if not self.loaded.paths:
             self.log("info", "No config files found, using defaults")
-        for warning in [*self.loaded.warnings, *unusable_addresses(self.config), *self._source.warnings]:
+        hints = [*advice(self.config), *unusable_addresses(self.config)]
+        for warning in [*self.loaded.warnings, *self._source.warnings, *hints]:
             self.log("warn", warning)
-        self._drain_host_warnings()
         self.log("info", self._source.log_line)
         self.log("info", "Node created:")
         self.log("info", f"      npub: {self.identity.npub}")
@@ -209,20 +230,27 @@ class MeshnodeService(Service):
         self._network.cancel()
         self._degrade(f"no TUN interface, everything else works: {reason}")
 
-    def _start_dns(self) -> None:
+    def _start_names(self) -> None:
         dns = self.config.dns
         if not dns.enabled:
             return
-        zone = FipsZone(self.hosts, dns.ttl, self.node.register)
-        responder = DnsResponder(zone, [(dns.bind_addr, dns.port)], self._reactor)
-        for problem in responder.start():
+        self.name_service = NameService(
+            self.hosts.map,
+            (dns.bind_addr, dns.port),
+            dns.ttl,
+            self.config.meshnode.resolver,
+            self.node.register,
+            self._reactor,
+        )
+        for problem in self.name_service.start():
             self._degrade(problem)
-        if responder.bound:
-            self.dns = responder
 
     def _start_control(self) -> None:
         if not self.config.node.control.enabled:
             return
+        from meshnode.control.server import ControlServer
+        from meshnode.control.state import NodeState
+
         server = ControlServer(self.socket_path, NodeState(self.node, self), self._reactor)
         problem = server.start()
         if problem is not None:
@@ -235,8 +263,10 @@ class MeshnodeService(Service):
             await self._configure_tun(self.tun)
         self.log("info", "FIPS running")
         notify("READY=1")
-        if self.tun_state == "active" and self.dns is not None:
-            await self._configure_resolver()
+        if self.tun is not None and self.name_service is not None:
+            line = await self.name_service.interface_up(self.tun.name, may_configure=os.geteuid() == 0)
+            if line is not None:
+                self.log("info", line)
 
     async def _configure_tun(self, tun: TunDevice) -> None:
         try:
@@ -248,8 +278,6 @@ class MeshnodeService(Service):
             return
         tun.start()
         self.tun_state = "active"
-        if self.dns is not None:
-            self.dns.tun_index = interface_index(tun.name)
         self.log("info", f"TUN {tun.name} up: {self.identity.peer.ipv6_text}, mtu {self.config.tun.mtu}")
 
     # -- stop
@@ -265,8 +293,10 @@ class MeshnodeService(Service):
         if self.control is not None:
             await self.control.stop()
         self.node.stop()
-        if self.dns is not None:
-            self.dns.stop()
+        if self.name_service is not None:
+            problem = await self.name_service.stop()
+            if problem is not None:
+                self.log("warn", problem)
         for transport in self.node.transports:
             await _maybe(transport.stop())
         if self.tun is not None:
@@ -275,8 +305,6 @@ class MeshnodeService(Service):
             await self._network.remove()
         except NetworkSetupError as error:
             self.log("warn", str(error))
-        if self.resolver is not None:
-            await self.resolver.undo()
         self.log("info", "FIPS shutdown complete")
 
     # -- what the TUN device tells (`TunHost`)
@@ -298,11 +326,6 @@ class MeshnodeService(Service):
         self.node.degraded = True
         self.log("warn", reason)
 
-    def _drain_host_warnings(self) -> None:
-        for warning in self.hosts.warnings:
-            self.log("warn", warning)
-        self.hosts.warnings.clear()
-
     def _fallback_mtu(self) -> int:
         return next((section.mtu for section in self.config.transports.udp.values()), 1280)
 
@@ -319,6 +342,10 @@ class MeshnodeService(Service):
                 continue
             peers.append(_peer_config(identity, section))
         return peers
+
+
+def _aliases(peers: list[PeerConfig]) -> list[tuple[str, PeerIdentity]]:
+    return [(peer.alias, peer.identity) for peer in peers if peer.alias is not None]
 
 
 def _peer_config(identity: PeerIdentity, section: PeerSection) -> PeerConfig:

@@ -48,6 +48,9 @@ from meshnode.config.yaml12 import Cursor, clip, to_text
 
 ConnectPolicy = Literal["auto_connect", "on_demand", "manual"]
 Protocol = Literal["tcp", "udp"]
+ResolverMode = Literal[
+    "auto", "none", "dns-delegate", "global-drop-in", "resolvectl", "dnsmasq", "nm-dnsmasq", "resolv-conf"
+]
 
 
 class NodeSection(Section):
@@ -196,6 +199,22 @@ class GatewaySection(Section):
 
 class MeshnodeSection(Section):
     """Keys of this program alone; the reference daemon ignores the section."""
+
+    resolver: ResolverMode = key(
+        choice(
+            "auto",
+            "none",
+            "dns-delegate",
+            "global-drop-in",
+            "resolvectl",
+            "dnsmasq",
+            "nm-dnsmasq",
+            "resolv-conf",
+        ),
+        "auto",
+        "How the system resolver learns of `.fips` while the node runs as root with a TUN: the first way that works, "
+        "none, or just this one. `resolv-conf` also listens on 127.0.0.1 port 53 and passes other questions on.",
+    )
 
 
 class Config(Section):
