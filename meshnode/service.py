@@ -28,6 +28,9 @@ from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
 from meshnode.config.schema import Config, PeerSection
 from meshnode.config.validate import advice, validate
+from meshnode.control.server import ControlServer
+from meshnode.control.state import NodeState
+from meshnode.control.status import Daemon
 from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.ipv6.hosts import HostMap
@@ -155,7 +158,7 @@ class MeshnodeService(Service):
         self.tun: TunDevice | None = None
         self.tun_state = "configured" if self.config.tun.enabled else "disabled"
         self.name_service: NameService | None = None
-        self.control: Any = None
+        self.control: ControlServer | None = None
         self._network = NetworkSetup(reactor)
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
 
@@ -248,14 +251,21 @@ class MeshnodeService(Service):
     def _start_control(self) -> None:
         if not self.config.node.control.enabled:
             return
-        from meshnode.control.server import ControlServer
-        from meshnode.control.state import NodeState
-
-        server = ControlServer(self.socket_path, NodeState(self.node, self), self._reactor)
+        section = self.config.node.identity
+        daemon = Daemon(
+            self.socket_path,
+            section.persistent or section.nsec is not None,
+            tuple(sorted({kind for kind, _name, _section in self.config.transports.each()})),
+            lambda: ("-" if self.tun is None else self.tun.name, self.tun_state),
+        )
+        server = ControlServer(self.socket_path, NodeState(self.node, daemon, self._reactor), self._reactor)
         problem = server.start()
+        for warning in server.warnings:
+            self.log("warn", warning)
         if problem is not None:
-            self.log("warn", problem)
+            self.log("warn", f"{problem}; the node runs without it")
         else:
+            self.log("info", f"Control socket at {self.socket_path}")
             self.control = server
 
     async def _finish_start(self) -> None:

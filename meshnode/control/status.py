@@ -1,0 +1,130 @@
+"""The node at a glance, and its last half minute (spec 06 sections 3.1, 3.2 and 4)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshnode import __version__
+from meshnode.config.paths import ALLOW_FILE, DENY_FILE
+from meshnode.ipv6.mss import effective_ipv6_mtu
+from meshnode.node.core import Node
+
+from .encoding import Answer
+from .links import handshake_count, link_count
+from .routing import forwarding
+from .view import View
+
+SAMPLES = 30
+_METRICS = ("mesh_size", "tree_depth", "peer_count", "bytes_in", "bytes_out", "loss_rate")
+
+
+@dataclass(slots=True, frozen=True)
+class Daemon:
+    """What surrounds the node: `carriers` are the configured kinds of transport, `tun` tells name ("-") and state."""
+
+    socket_path: str
+    persistent: bool
+    carriers: tuple[str, ...]
+    tun: Callable[[], tuple[str, str]]
+    program: str = field(default_factory=lambda: os.path.abspath(sys.argv[0]))
+
+
+class Sparklines:
+    """The last `SAMPLES` seconds of a node; `sample` is called once a second."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, deque[float]] = {name: deque(maxlen=SAMPLES) for name in _METRICS}
+        self._bytes_in = self._bytes_out = 0
+
+    def sample(self, node: Node) -> None:
+        counters = node.forwarding.counters
+        received, sent = counters.received_bytes, counters.forwarded_bytes + counters.originated_bytes
+        peers = node.links.peers.values()
+        values = (
+            node.router.mesh_size_estimate or 0,
+            len(node.router.own_coordinates) - 1,
+            len(peers),
+            received - self._bytes_in,
+            sent - self._bytes_out,
+            sum(peer.measurement.loss for peer in peers) / len(peers) if peers else 0,
+        )
+        self._bytes_in, self._bytes_out = received, sent
+        for name, value in zip(_METRICS, values, strict=True):
+            self._series[name].append(float(value))
+
+    def lists(self) -> dict[str, list[float]]:
+        """Each series, oldest sample first."""
+        return {name: list(series) for name, series in self._series.items()}
+
+
+def show_status(view: View, daemon: Daemon, sparklines: Sparklines) -> Answer:
+    node = view.node
+    tun_name, tun_state = daemon.tun()
+    return {
+        "version": __version__,
+        "state": node.state,
+        "is_leaf_only": node.settings.leaf_only,
+        "effective_ipv6_mtu": effective_ipv6_mtu(node.transports.mtu),
+        "tun_name": tun_name,
+        "tun_state": tun_state,
+        "control_socket": daemon.socket_path,
+        "pid": os.getpid(),
+        "exe_path": daemon.program,
+        "uptime_secs": int(view.now - node.started_at),
+        "persistent": daemon.persistent,
+        "forwarding": forwarding(view),
+        "sparklines": sparklines.lists(),
+        **_identity(node),
+        **_populations(view, daemon),
+    }
+
+
+def _identity(node: Node) -> dict[str, Any]:
+    tree = node.router.tree
+    return {
+        "npub": node.identity.npub,
+        "node_addr": node.identity.node_addr.hex(),
+        "ipv6_addr": node.identity.peer.ipv6_text,
+        "root": tree.root.hex(),
+        "is_root": tree.is_root,
+    }
+
+
+def _populations(view: View, daemon: Daemon) -> dict[str, Any]:
+    node = view.node
+    by_carrier = dict.fromkeys(daemon.carriers, 0)
+    for peer in node.links.peers.values():
+        transport = view.transport_of(peer)
+        if transport is not None:
+            by_carrier[transport.kind] = by_carrier.get(transport.kind, 0) + 1
+    return {
+        "peer_count": len(node.links.peers),
+        "session_count": len(node.sessions.sessions),
+        "link_count": link_count(view),
+        "connection_count": handshake_count(view),
+        "transport_count": len(node.transports),
+        "transport_peer_counts": by_carrier,
+        "estimated_mesh_size": node.router.mesh_size_estimate,
+    }
+
+
+def show_acl(view: View) -> Answer:
+    """The access control list: none is enforced, everybody is welcome."""
+    return {
+        "allow_file": str(ALLOW_FILE),
+        "deny_file": str(DENY_FILE),
+        "enforcement_active": False,
+        "effective_mode": "default_open",
+        "default_decision": "allow",
+        "allow_all": False,
+        "deny_all": False,
+        "allow_file_entries": [],
+        "deny_file_entries": [],
+        "allow_entries": [],
+        "deny_entries": [],
+    }
