@@ -71,15 +71,11 @@ class Actions:
     def _check(self, npub: str, address: str, transport: str) -> HostName | None:
         """Refuse what cannot be dialled; returns the host name that has to be looked up first, if there is one."""
         carrier = transport.partition("/")[0]
-        host: HostName | None = None
-        if carrier in _INTERNET and any(t.kind == carrier for t in self._node.transports):
-            try:
-                parsed = parse_address(address)
-            except TransportError as error:
-                raise CommandError(str(error)) from None
-            host = parsed if isinstance(parsed, HostName) else None
-        if self._node.transports.choose(transport, address) is None:
+        if all(running.kind != carrier for running in self._node.transports):
             raise CommandError(_no_transport(npub))
+        host = _host_name(address) if carrier in _INTERNET else None
+        if self._node.transports.choose(transport, address) is None:
+            raise CommandError(f"{_no_transport(npub)}: none of kind {transport} can send to {address!r}")
         return host
 
     def _resolves(self, name: HostName) -> Deferred[bool]:
@@ -105,6 +101,15 @@ class Actions:
         except DialError as error:
             raise CommandError(f"{_no_transport(answer['npub'])}: {error}") from None
         return answer
+
+
+def _host_name(address: str) -> HostName | None:
+    """The name in an Internet address, None when it is numeric. Raises `CommandError` when it is no address."""
+    try:
+        parsed = parse_address(address)
+    except TransportError as error:
+        raise CommandError(str(error)) from None
+    return parsed if isinstance(parsed, HostName) else None
 
 
 def _no_transport(npub: str) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from meshnode import __version__
@@ -31,7 +31,7 @@ class Daemon:
     persistent: bool
     carriers: tuple[str, ...]
     tun: Callable[[], tuple[str, str]]
-    program: str = field(default_factory=lambda: os.path.abspath(sys.argv[0]))
+    program: str = sys.executable
 
 
 class Sparklines:
