@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -160,6 +161,7 @@ class MeshnodeService(Service):
         self.name_service: NameService | None = None
         self.control: ControlServer | None = None
         self._network = NetworkSetup(reactor)
+        self._stopping = False
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
 
     # -- start
@@ -269,6 +271,7 @@ class MeshnodeService(Service):
             self.control = server
 
     async def _finish_start(self) -> None:
+        self._stop_on_signals()
         if self.tun is not None:
             await self._configure_tun(self.tun)
         self.log("info", "FIPS running")
@@ -277,6 +280,19 @@ class MeshnodeService(Service):
             line = await self.name_service.interface_up(self.tun.name, may_configure=os.geteuid() == 0)
             if line is not None:
                 self.log("info", line)
+
+    def _stop_on_signals(self) -> None:
+        """Take SIGTERM and SIGINT as orders to stop in good order, exit status 0 (spec 05 section 1).
+
+        The reactor's own handlers, installed by now, would make the process die of the signal after the stop.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_reactor))
+
+    def _stop_reactor(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
 
     async def _configure_tun(self, tun: TunDevice) -> None:
         try:
