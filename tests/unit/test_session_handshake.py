@@ -75,6 +75,33 @@ def test_copies_leave_with_growing_gaps_and_the_same_bytes_and_then_the_entry_di
     assert a.events == [SessionClosed(b.address, CloseReason.HANDSHAKE_TIMEOUT)]
 
 
+def test_data_keeps_repeating_an_old_setup_until_the_peer_comes_up() -> None:
+    net, a, b = pair()
+    b.alive = False
+    for _ in range(38):
+        a.send(b, b"x")
+        net.run(0.5)
+    b.alive = True
+    for _ in range(9):
+        a.send(b, b"x")
+        net.run(0.5)
+    assert b.received
+    setups = [message for _to, message in a.sent if message[0] == SETUP]
+    assert len(setups) <= 9
+    assert len(set(setups)) == 1
+
+
+def test_a_fresh_path_repeats_the_setup() -> None:
+    net, a, b = pair()
+    a.open(b)
+    a.layer.lookup_succeeded(b.address, net.now + 0.9)
+    a.drain()
+    assert a.phases() == [SETUP]
+    a.layer.lookup_succeeded(b.address, net.now + 1.0)
+    a.drain()
+    assert a.phases() == [SETUP] * 2
+
+
 def test_an_answerer_repeats_its_ack_and_forgets_after_thirty_seconds() -> None:
     net, a, b = pair()
     net.lose = lambda source, message: source is b or message[0] & 15 != SETUP

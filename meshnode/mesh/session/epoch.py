@@ -65,18 +65,21 @@ class SessionEpoch:
 def seal_run(epoch: SessionEpoch, flags: int, inner: bytes, payloads: list[bytes]) -> list[bytes]:
     """Seal `inner` (inner header and ports) followed by each payload, with consecutive counters.
 
-    Raises SessionError when a payload is too long or the counters are used up; then no counter was used. About 2 us
-    per 1,200-byte packet, of which the AEAD takes 1.5.
+    Raises SessionError when a payload is too long or the counters are used up; then no counter is used up: what was
+    sealed until then is dropped. About 1.9 us per 1,200-byte packet, of which the AEAD takes 1.55.
     """
     encrypt, pack_header, pack_nonce = epoch.encrypt, _SEAL_HEADER.pack, NONCE.pack
     counter = epoch.send_counter
     word, overhead = flags << 8, len(inner)
-    if counter + len(payloads) > MAX_COUNTER + 1 or max(map(len, payloads), default=0) + overhead > MAX_PLAINTEXT:
-        raise SessionError("a payload is too long, or the session's counters are used up")
+    if counter + len(payloads) > MAX_COUNTER + 1:
+        raise SessionError("the session's counters are used up")
     messages: list[bytes] = []
     append = messages.append
     for payload in payloads:
-        header = pack_header(word, overhead + len(payload), counter)
+        size = overhead + len(payload)
+        if size > MAX_PLAINTEXT:
+            raise SessionError(f"a message cannot carry {size} bytes")
+        header = pack_header(word, size, counter)
         append(header + encrypt(pack_nonce(counter), inner + payload, header))
         counter += 1
     epoch.send_counter = counter

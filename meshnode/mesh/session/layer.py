@@ -36,6 +36,9 @@ from .session import EarlyMessage, Session, SessionState
 from .setup_limiter import SetupLimiter
 from .signals import Signals
 
+PRESS_INTERVAL = 4.0
+PRESS_INTERVAL_ON_NEW_PATH = 1.0
+
 _HANDSHAKE_SIZES = {PHASE_SETUP: 33, PHASE_ACK: 57, PHASE_MSG3: 73}
 
 
@@ -127,8 +130,14 @@ class SessionLayer:
     # Data
 
     def open(self, remote: PeerIdentity, now: float) -> None:
-        """Start a session unless there is an entry already; call only while there is a route to `remote`."""
-        if remote.node_addr != self._core.own and remote.node_addr not in self._core.sessions:
+        """Start a session; call it for data that finds none, while there is a route to `remote`.
+
+        Where an entry exists already, this does no more than to repeat an old Setup of ours every few seconds.
+        """
+        session = self._core.sessions.get(remote.node_addr)
+        if session is not None:
+            self._opening.press(session, PRESS_INTERVAL, now)
+        elif remote.node_addr != self._core.own:
             self._opening.initiate(remote, now)
 
     def seal(
@@ -203,6 +212,8 @@ class SessionLayer:
         elif session.established:
             session.warmup_remaining = core.settings.session.coords_warmup_packets
             self._revival.hasten(session, now)
+        else:
+            self._opening.press(session, PRESS_INTERVAL_ON_NEW_PATH, now)
 
     def route_lost(self, remote: bytes, now: float) -> None:
         """There is no next hop for an established session: look for another path (section 5.7).

@@ -31,7 +31,7 @@ class OpeningHandshakes:
         noise = XkInitiator(core.identity, remote, core.startup_epoch, core.entropy(32))
         own, theirs = core.coordinate_lists(remote.node_addr, now)
         setup = SessionSetup(own, theirs, noise.message1())
-        opening = Opening(noise, setup.encode(), core.resend_at(0, now))
+        opening = Opening(noise, setup.encode(), now, core.resend_at(0, now))
         opening.rescue_k = rescue_k
         self._enter(remote.node_addr, remote, opening, now)
 
@@ -45,7 +45,7 @@ class OpeningHandshakes:
             return
         handshake = noise.write_message2(core.entropy(32))
         ack = SessionAck(core.coordinates.own_coordinates, setup.source_coordinates, handshake)
-        self._enter(source, None, Opening(noise, ack.encode(), core.resend_at(0, now)), now)
+        self._enter(source, None, Opening(noise, ack.encode(), now, core.resend_at(0, now)), now)
 
     def contested(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4)."""
@@ -128,6 +128,16 @@ class OpeningHandshakes:
         if not self._core.early.add(session.address, early, now):
             self._core.counters.bad_state += 1
 
+    def press(self, session: Session, interval: float, now: float) -> None:
+        """Repeat our Setup out of turn, as data or a fresh path is a reason to, unless it was sent just now.
+
+        The regular copies stop after 15 s, long before the entry dies; a peer that comes up meanwhile is to be met.
+        """
+        opening = session.opening
+        if opening is not None and session.is_initiator and now - opening.sent_at >= interval:
+            opening.sent_at = now
+            self._core.send(session, opening.payload)
+
     def serve(self, session: Session, now: float) -> None:
         """Give up or repeat our last message when that is due, and arm the next deadline."""
         opening, limits = session.opening, self._core.settings.rate_limit
@@ -139,6 +149,7 @@ class OpeningHandshakes:
             return
         if now >= opening.next_resend and session.resend_count < limits.handshake_max_resends:
             self._core.send(session, opening.payload)
+            opening.sent_at = now
             session.resend_count += 1
             opening.next_resend = self._core.resend_at(session.resend_count, now)
         exhausted = session.resend_count >= limits.handshake_max_resends

@@ -16,12 +16,13 @@ from meshnode.wire.session import (
     PORTS,
     SESSION_RECEIVER_REPORT,
     SESSION_SENDER_REPORT,
+    SPIN_BIT,
     EncryptedMessage,
     K,
 )
 
 from .core import Core
-from .epoch import Group, SessionEpoch, open_run
+from .epoch import SessionEpoch, open_run
 from .events import Delivery, PathMtuChanged
 from .rekey import Rekeying
 from .revival import Revival
@@ -64,9 +65,12 @@ class Receiving:
         if groups:
             if session.unproven is not None or session.rekey.message3 is not None:
                 self._rekeying.authenticated(session, epoch, arrival.now)
-            self._note(session, epoch, groups, first, last, arrival)
+            nbytes = 0
             for kind, plaintexts in groups:
-                self._dispatch(session, kind, plaintexts, arrival)
+                size = sum(map(len, plaintexts))
+                nbytes += size
+                self._dispatch(session, kind, plaintexts, size, arrival)
+            self._note(session, epoch, plaintexts[-1], nbytes, first, last, arrival)
         return start + last + 1 - first
 
     def open_one(self, session: Session, raw: bytes, message: EncryptedMessage, arrival: Arrival) -> None:
@@ -82,8 +86,8 @@ class Receiving:
         if len(plaintext) < INNER.size:
             return
         kind = plaintext[4:10]
-        self._note(session, epoch, [(kind, [plaintext])], counter, counter, arrival)
-        self._dispatch(session, kind, [plaintext], arrival)
+        self._note(session, epoch, plaintext, len(plaintext), counter, counter, arrival)
+        self._dispatch(session, kind, [plaintext], len(plaintext), arrival)
 
     def _trial_order(self, session: Session, k: bool) -> list[SessionEpoch]:
         """Keys to try, best guess first. The K bit is a hint and no more: two peers' bits can stay opposite."""
@@ -92,38 +96,42 @@ class Receiving:
         return [epoch for epoch in order if epoch is not None]
 
     def _note(
-        self, session: Session, epoch: SessionEpoch, groups: list[Group], first: int, last: int, arrival: Arrival
+        self,
+        session: Session,
+        epoch: SessionEpoch,
+        latest: bytes,
+        nbytes: int,
+        first: int,
+        last: int,
+        arrival: Arrival,
     ) -> None:
-        """Account for authentic messages with consecutive counters.
+        """Account for authentic messages with consecutive counters, `latest` being the plaintext of the last.
 
         Messages under draining keys are not measured: their counters would hide those of the new keys for a long time.
         """
         now, measurement = arrival.now, session.measurement
         if epoch is not session.previous:
-            timestamp, _type, inner_flags = INNER.unpack_from(groups[-1][1][-1])
-            nbytes = 0
-            for _kind, plaintexts in groups:
-                nbytes += sum(map(len, plaintexts))
+            timestamp, _type, inner_flags = INNER.unpack_from(latest)
             ce_frames = last - first + 1 if arrival.ce else 0
             measurement.received_run(first, last, timestamp, nbytes, ce_frames, now)
-            measurement.spin_received(inner_flags & 1, last, now)
+            measurement.spin_received(inner_flags & SPIN_BIT, last, now)
         session.path_mtu.observe(arrival.path_mtu)
         session.last_heard = now
         session.unheard = 0
         if session.offers:
             self._revival.heard(session)
 
-    def _dispatch(self, session: Session, kind: bytes, plaintexts: list[bytes], arrival: Arrival) -> None:
+    def _dispatch(self, session: Session, kind: bytes, plaintexts: list[bytes], nbytes: int, arrival: Arrival) -> None:
         if kind[0] != DATA_PACKET:
             for plaintext in plaintexts:
                 self._control(session, kind[0], plaintext[INNER.size :], arrival.now)
         elif len(kind) == _DATA_KIND_SIZE:
+            session.packets_received += len(plaintexts)
+            session.bytes_received += nbytes - INNER.size * len(plaintexts)
             self._deliver(session, kind, plaintexts, arrival)
 
     def _deliver(self, session: Session, kind: bytes, plaintexts: list[bytes], arrival: Arrival) -> None:
         source_port, destination_port = PORTS.unpack_from(kind, 2)
-        session.packets_received += len(plaintexts)
-        session.bytes_received += sum(map(len, plaintexts)) - INNER.size * len(plaintexts)
         session.last_activity = arrival.now
         deliveries = arrival.deliveries
         if deliveries:

@@ -44,7 +44,6 @@ class Rekeying:
         own, theirs = core.coordinate_lists(session.address, now)
         rekey.noise, rekey.initiator, rekey.reviving = noise, True, reviving
         rekey.payload = SessionSetup(own, theirs, noise.message1()).encode()
-        rekey.started = now
         self.repeat_setup(session, now)
 
     def repeat_setup(self, session: Session, now: float) -> None:
@@ -221,7 +220,7 @@ class Rekeying:
             if self._due(session, now) and self._core.coordinates.next_hop(session.address, now) is not None:
                 self.start(session, now)
         elif rekey.initiator:
-            if now - rekey.started > timeout:
+            if not session.offers and now - rekey.sent_at > timeout:
                 rekey.clear_handshake()
         elif now - rekey.last_peer_rekey > timeout:
             self._core.counters.rekey_expired += 1

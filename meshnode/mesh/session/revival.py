@@ -3,8 +3,8 @@
 A restarted peer has no entry for us: what we send disappears there without an answer, and nothing but our next rekey,
 minutes later, would heal it (spec 02 section 7.6). So when data goes out and nothing authentic comes back for much
 longer than the peer's reports should take, an ordinary Setup is offered beside the session. A peer answers it in every
-state: as a stranger's without an entry, as a rekey with one. While nobody answers, the same Setup is repeated: a peer
-that answered a lost one holds on to its first answer.
+state: as a stranger's without an entry, as a rekey with one. While nobody answers, the same Setup is repeated, however
+long: a peer whose first answer was lost holds on to it, and would not understand another Setup for 30 s.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Revival:
 
     def _offer(self, session: Session, now: float) -> bool:
         """Put a Setup in front of the peer; not while its own rekey may still be on the way."""
-        rekey, timeout = session.rekey, self._core.settings.rate_limit.handshake_timeout_secs
-        if rekey.initiator and now - rekey.started <= timeout:
+        rekey = session.rekey
+        if rekey.initiator:
             rekey.reviving = True
             self._rekeying.repeat_setup(session, now)
             return True

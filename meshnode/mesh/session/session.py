@@ -41,15 +41,15 @@ class EarlyMessage(NamedTuple):
 
 
 class Opening:
-    """The first handshake of an entry: what is on the wire, its resends and what arrived too early."""
+    """The first handshake of an entry: what is on the wire, its resends, and since when data arrives too early."""
 
-    __slots__ = ("early", "early_since", "next_resend", "noise", "payload", "rescue_k")
+    __slots__ = ("early_since", "next_resend", "noise", "payload", "rescue_k", "sent_at")
 
-    def __init__(self, noise: XkInitiator | XkResponder, payload: bytes, next_resend: float) -> None:
+    def __init__(self, noise: XkInitiator | XkResponder, payload: bytes, now: float, next_resend: float) -> None:
         self.noise = noise
         self.payload = payload
+        self.sent_at = now
         self.next_resend = next_resend
-        self.early: list[EarlyMessage] = []
         self.early_since: float | None = None
         self.rescue_k: bool | None = None
 
@@ -90,7 +90,6 @@ class Rekey:
         "previous_last_used",
         "reviving",
         "sent_at",
-        "started",
     )
 
     def __init__(self, jitter: int) -> None:
@@ -99,7 +98,6 @@ class Rekey:
         self.reviving = False
         self.payload = b""
         self.message1 = b""
-        self.started = LONG_AGO
         self.sent_at = LONG_AGO
         self.completed = LONG_AGO
         self.last_peer_rekey = LONG_AGO
