@@ -138,6 +138,33 @@ def test_the_crossing_dial_of_the_smaller_address_survives() -> None:
     assert small.peer(large).k_bit == large.peer(small).k_bit == 0
 
 
+def test_a_late_crossing_dial_of_the_smaller_address_is_not_answered() -> None:
+    """It would move to a session of its own without a word, and lose what we send until it speaks."""
+    net, small, large = pair()
+    small.layer.dial(large.identity.peer, (1, large.name), net.now)
+    ((_, late),) = small.layer.drain_outbound()
+    net.dial(large, small)
+    net.settle()
+    net.inject(small.name, large, late)
+    assert [frame for _, frame in large.layer.drain_outbound() if frame[0] == 2] == []
+    exchange(net, small, large)
+
+
+def test_an_old_first_message_of_the_peer_cannot_keep_a_fresh_dial_from_working() -> None:
+    net, small, large = pair()
+    small.layer.dial(large.identity.peer, (1, large.name), net.now)
+    ((_, recorded),) = small.layer.drain_outbound()
+    for handshake in small.layer.handshakes:
+        small.layer._initiator.forget(handshake)
+    net.inject("attacker", large, recorded)
+    net.dial(large, small)
+    net.run(5)
+    exchange(net, small, large)
+    net.run(20)
+    exchange(net, small, large)
+    assert "PeerDown" not in small.names() + large.names()
+
+
 def test_a_replayed_first_message_makes_no_peer() -> None:
     net, small, large = pair()
     net.dial(small, large)

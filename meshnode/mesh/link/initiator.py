@@ -121,8 +121,10 @@ class Initiator:
             table.remove(peer, "restarted", redial=False)
             peer = None
         if peer is None:
+            peer = table.install(handshake.remote, path, epoch, remote_epoch, handshake.link_id, now)
+            self._resolve_crossing(peer, now)
             # The other side waits for a first frame before it takes us for alive.
-            table.heartbeat(table.install(handshake.remote, path, epoch, remote_epoch, handshake.link_id, now), now)
+            table.heartbeat(peer, now)
         elif handshake.peer is peer:
             table.cut_over(peer, epoch, now)
             table.heartbeat(peer, now)
@@ -131,6 +133,22 @@ class Initiator:
             table.remember_reply(peer, None)
         else:
             table.keep(peer, epoch, now)
+
+    def _resolve_crossing(self, peer: PeerLink, now: float) -> None:
+        """Our dial completed while a first message of the peer is answered: the smaller address's handshake survives.
+
+        The smaller one moves to it when our answer arrives, so the larger one has to be there first (spec 01 section
+        7.5). That the dial shows the same startup epoch is taken for proof that the first message was no old one; if
+        it was, `PeerLink.stays_with` finds out.
+        """
+        table = self._table
+        answered = table.candidates.newest(peer.node_addr)
+        if answered is None or answered.remote_epoch != peer.remote_epoch:
+            return
+        if table.identity.node_addr > peer.node_addr:
+            table.candidates.take(answered)
+            table.swap(peer, answered.epoch, now)
+            table.remember_reply(peer, answered)
 
     def forget(self, handshake: Handshake) -> None:
         """Stop waiting for the answer to `handshake`."""

@@ -163,6 +163,8 @@ class LinkLayer:
             self._table.move(owner, path)
         ce = bool(flags & FLAG_CE)
         owner.heard(opened, ce, now)
+        if owner.stays_with(epoch, now):
+            self._table.swap(owner, epoch, now)
         if epoch is owner.current:
             owner.measurement.spin_received(1 if flags & FLAG_SP else 0, opened.spans[-1].last_counter, now)
         runs.append(LinkRun(owner, opened.plaintexts, ce))

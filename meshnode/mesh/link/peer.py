@@ -14,6 +14,8 @@ from .handshake import Handshake
 MIN_SILENCE = 2.5
 """Seconds without a frame after which a link that should speak is probed."""
 
+_SWAP_PATIENCE = 2.5
+
 
 class Draining(NamedTuple):
     """An epoch that is only opened any more, until a point in time."""
@@ -57,6 +59,7 @@ class PeerLink:
         "replays",
         "rhythm",
         "session_start",
+        "swapped_at",
     )
 
     def __init__(
@@ -82,6 +85,7 @@ class PeerLink:
         self.handshake_reply: bytes | None = None
         self.k_bit = 0
         self.promoted_at = self.established_at = self.session_start = self.last_heard = now
+        self.swapped_at = now
         self.last_heartbeat: float | None = None
         self.answered_rekey_at: float | None = None
         self.rekey: Handshake | None = None
@@ -120,6 +124,12 @@ class PeerLink:
         self.bytes_sent += nbytes
         last = self.current.send_counter - 1
         self.measurement.sent(last - len(frames) + 1, last, timestamp, nbytes)
+
+    def stays_with(self, epoch: LinkEpoch, now: float) -> bool:
+        """Whether the peer speaks under `epoch` although we moved on a while ago, and never under the one we use."""
+        if epoch is self.current or self.rekeys or self.current.window.highest >= 0:
+            return False
+        return now - self.swapped_at >= _SWAP_PATIENCE
 
     def is_silent(self, now: float) -> bool:
         """Whether a link that should speak has not, for longer than its own rhythm and round trip explain."""

@@ -99,11 +99,22 @@ class Responder:
         peer = table.peers.get(remote.node_addr)
         if peer is None or peer.remote_epoch != noise.remote_epoch:
             allowed = (peer is not None or self._has_room(remote)) and self._admit(remote, "inbound_handshake")
+        elif self._crosses(peer, now) and not peer.is_silent(now):
+            return False
         else:
             allowed = self._yield_rekey(peer)
         if not allowed:
             table.counters.bad_state += 1
         return allowed
+
+    def _crosses(self, peer: PeerLink, now: float) -> bool:
+        """Whether a first message of `peer` is its own dial, overtaken by ours, that it would prefer if we answered.
+
+        The smaller address moves to its own handshake as soon as it is answered and says nothing about it; what we
+        send meanwhile would be lost.
+        """
+        young = now - peer.established_at < MIN_REKEY_AGE
+        return young and not peer.rekeys and peer.current.initiator and self._table.identity.node_addr > peer.node_addr
 
     def _has_room(self, remote: PeerIdentity) -> bool:
         table = self._table

@@ -142,8 +142,10 @@ class LinkTable:
 
     def swap(self, peer: PeerLink, epoch: LinkEpoch, now: float) -> None:
         """Use another epoch of the same establishment: no new K, no new timestamps (spec 01 section 7.5)."""
+        peer.draining = [draining for draining in peer.draining if draining.epoch is not epoch]
         self.drain(peer, peer.current, now)
         peer.current = epoch
+        peer.swapped_at = now
         self.epochs[epoch.our_index] = (epoch, peer)
         self.events.append(LinkResolved(peer))
 
