@@ -21,9 +21,10 @@ def hosts_path(platform: str = sys.platform) -> str:
 def resolve(name: str, client: Client, path: str | None = None) -> str:
     """The npub `name` stands for: itself, an entry of the hosts file, or a name the node shows.
 
-    Raises `ToolError` when nobody is called that, or several are.
+    The short form of an npub, with dots in it, is such a name. Raises `ToolError` when nobody is called that, or
+    several are.
     """
-    if name.startswith(PREFIX):
+    if name.startswith(PREFIX) and "..." not in name:
         return name
     hosts = hosts_path() if path is None else path
     npub = _from_file(name, hosts)

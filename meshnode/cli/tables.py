@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 WIDEST_CELL = 48
 _GAP = "  "
+_QUANTITY = re.compile(r"-|\d+(\.\d+)?(%| ms| [kMGTP]?B(/s)?)?|(\d+[dhms])+")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -14,7 +16,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], empty: str = 
     cells = [[cell(value) for value in row] for row in rows]
     if not cells:
         return [empty] if empty else []
-    to_right = [all(_is_number(row[column]) for row in cells) for column in range(len(titles))]
+    to_right = [all(_QUANTITY.fullmatch(row[column]) for row in cells) for column in range(len(titles))]
     everything = [list(titles), *cells]
     widths = [max(len(row[column]) for row in everything) for column in range(len(titles))]
     return [
@@ -63,12 +65,17 @@ def duration(seconds: float | None) -> str | None:
         return None
     whole = max(0, int(seconds))
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
+        return f"{whole // 60}m{whole % 60:02d}s"
     if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number} {noun if number == 1 else f'{noun}s'}"
 
 
 def percent(fraction: float | None) -> str | None:
@@ -77,9 +84,3 @@ def percent(fraction: float | None) -> str | None:
 
 def milliseconds(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f} ms"
-
-
-def _is_number(text: str) -> bool:
-    """Whether a cell is a quantity: digits first, and perhaps a unit."""
-    number = text.partition(" ")[0].rstrip("%")
-    return text == "-" or number.replace(".", "", 1).isdigit()

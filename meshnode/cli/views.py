@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .tables import duration, milliseconds, pairs, percent, size, table
+from .tables import count, duration, milliseconds, pairs, percent, size, table
 
 Data = Mapping[str, Any]
 View = Callable[[Data, float], list[str]]
@@ -14,7 +14,7 @@ View = Callable[[Data, float], list[str]]
 
 def status(data: Data, now: float) -> list[str]:
     traffic = data["forwarding"]
-    carriers = ", ".join(f"{kind} with {count} peers" for kind, count in data["transport_peer_counts"].items())
+    carriers = ", ".join(f"{kind} ({count(number, 'peer')})" for kind, number in data["transport_peer_counts"].items())
     interface = "" if data["tun_name"] == "-" else f"{data['tun_name']} "
     estimate = data["estimated_mesh_size"]
     mesh = "of unknown size" if estimate is None else f"of about {estimate} nodes"
@@ -25,7 +25,7 @@ def status(data: Data, now: float) -> list[str]:
             ("address", data["ipv6_addr"]),
             ("node", f"{data['node_addr']}{'' if data['persistent'] else ' (for this run only)'}"),
             ("interface", f"{interface}{data['tun_state']}, IPv6 MTU {data['effective_ipv6_mtu']}"),
-            ("peers", f"{data['peer_count']} ({data['connection_count']} handshakes under way)"),
+            ("peers", f"{data['peer_count']} ({count(data['connection_count'], 'handshake')} under way)"),
             ("sessions", data["session_count"]),
             ("transports", carriers or "none"),
             ("mesh", f"{mesh}, root {'this node' if data['is_root'] else data['root']}"),
@@ -39,7 +39,7 @@ def status(data: Data, now: float) -> list[str]:
 
 def peers(data: Data, now: float) -> list[str]:
     return table(
-        ("NAME", "TREE", "SRTT", "LOSS", "SENT", "RECEIVED", "SEEN", "AT"),
+        ("NAME", "TREE", "SRTT", "LOSS", "SENT", "RECEIVED", "AT"),
         [
             (
                 row["display_name"],
@@ -48,7 +48,6 @@ def peers(data: Data, now: float) -> list[str]:
                 percent(row.get("mmp", {}).get("loss_rate")),
                 size(row["stats"]["bytes_sent"]),
                 size(row["stats"]["bytes_recv"]),
-                _ago(row["last_seen_ms"], now),
                 f"{row.get('transport_type', '?')} {row.get('transport_addr', '?')}",
             )
             for row in data["peers"]
@@ -97,12 +96,11 @@ def connections(data: Data, now: float) -> list[str]:
 
 def sessions(data: Data, now: float) -> list[str]:
     return table(
-        ("NAME", "STATE", "ROLE", "SRTT", "LOSS", "MTU", "SENT", "RECEIVED", "ACTIVE"),
+        ("NAME", "STATE", "SRTT", "LOSS", "MTU", "SENT", "RECEIVED", "ACTIVE"),
         [
             (
                 row["display_name"],
                 row["state"],
-                "initiator" if row["is_initiator"] else "responder",
                 milliseconds(row.get("mmp", {}).get("srtt_ms")),
                 percent(row.get("mmp", {}).get("loss_rate")),
                 row.get("mmp", {}).get("path_mtu"),
@@ -165,7 +163,7 @@ def bloom(data: Data, now: float) -> list[str]:
     return [
         *pairs(
             [
-                ("sent", f"{data['stats']['sent']} filters, the last one number {data['sequence']}"),
+                ("sent", f"{count(data['stats']['sent'], 'filter')}, the last one number {data['sequence']}"),
                 ("to parent", "none" if uptree is None else f"one with about {uptree} nodes"),
             ]
         ),
@@ -213,7 +211,7 @@ def cache(data: Data, now: float) -> list[str]:
     return [
         f"{data['count']} of at most {data['max_entries']} coordinates, {data['expired']} expired",
         *table(
-            ("NAME", "DEPTH", "AGE", "USED", "MTU", "ADDRESS"),
+            ("NAME", "DEPTH", "AGE", "USED", "MTU", "NODE"),
             [
                 (
                     row["display_name"],
@@ -221,7 +219,7 @@ def cache(data: Data, now: float) -> list[str]:
                     duration(row["age_ms"] / 1000),
                     _ago(row["last_used_ms"], now),
                     row.get("path_mtu"),
-                    row["ipv6_addr"],
+                    row["node_addr"],
                 )
                 for row in data["entries"]
             ],

@@ -21,6 +21,7 @@ from .encoding import Answer
 
 RESOLVE_SECS = 4.0
 _INTERNET = frozenset(("udp", "tcp"))
+_TRAVERSAL = "nat"  # an address that only a rendezvous could turn into a real one
 
 
 class Actions:
@@ -71,7 +72,7 @@ class Actions:
     def _check(self, npub: str, address: str, transport: str) -> HostName | None:
         """Refuse what cannot be dialled; returns the host name that has to be looked up first, if there is one."""
         carrier = transport.partition("/")[0]
-        if all(running.kind != carrier for running in self._node.transports):
+        if address == _TRAVERSAL or all(running.kind != carrier for running in self._node.transports):
             raise CommandError(_no_transport(npub))
         host = _host_name(address) if carrier in _INTERNET else None
         if self._node.transports.choose(transport, address) is None:

@@ -1,0 +1,97 @@
+"""Tables for people: every recorded answer of a live daemon can be shown, and fits a terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from meshnode.cli.tables import cell, duration, milliseconds, pairs, percent, size, table
+from meshnode.cli.views import VIEWS
+from tests.unit.vectors import load
+
+NOW = 1_795_243_400.0
+CASES = [
+    pytest.param(view, case["answer"]["data"], id=f"{view}-{case['daemon']}-{case['case']}")
+    for view in VIEWS
+    for case in load(f"control/show_{view.replace('-', '_')}")["cases"]
+]
+
+
+@pytest.mark.parametrize(("view", "data"), CASES)
+def test_every_recorded_answer_can_be_shown_in_80_columns(view: str, data: Any) -> None:
+    """Only the address at the end of a line may be longer than what is left of the terminal."""
+    lines = VIEWS[view](data, NOW)
+    assert lines
+    assert all(len(line.rpartition(" ethernet ")[0] or line) <= 80 for line in lines), max(lines, key=len)
+    assert all(line == line.rstrip() and "\n" not in line and "None" not in line for line in lines)
+
+
+def shown(view: str, case: str) -> str:
+    cases = load(f"control/show_{view}")["cases"]
+    return "\n".join(VIEWS[view](next(c for c in cases if c["case"].startswith(case))["answer"]["data"], NOW))
+
+
+def test_a_peer_is_one_line_with_its_place_in_the_tree() -> None:
+    assert re.search(r"^bee +child +23\.4 ms +0\.0% .* udp 10\.72\.1\.2:2121$", shown("peers", "busy root"), re.M)
+
+
+def test_the_status_names_the_root_or_this_node() -> None:
+    assert "root this node" in shown("status", "busy root")
+    assert "root 691d5300900c4adb07eaae24ab41898e" in shown("status", "busy transit")
+
+
+def test_nothing_is_said_in_words() -> None:
+    assert shown("peers", "empty node") == "no peers"
+    assert shown("connections", "empty node") == "no handshakes under way"
+    assert shown("metrics", "empty node") == "every counter is zero"
+
+
+def test_columns_are_aligned_and_quantities_stand_to_the_right() -> None:
+    assert table(("NAME", "SIZE"), [("a", "1.5 kB"), ("long name", "12 B"), ("x", None)], "none") == [
+        "NAME         SIZE",
+        "a          1.5 kB",
+        "long name    12 B",
+        "x               -",
+    ]
+    assert table(("NAME",), [], "none") == ["none"]
+    assert table(("NAME",), []) == []
+
+
+def test_what_a_terminal_would_act_on_is_not_printed() -> None:
+    assert cell("a\x1b[31mb\n") == "a?[31mb?"
+    assert pairs([("a", "x\ry")]) == ["a  x?y"]
+
+
+def test_addresses_are_no_quantities() -> None:
+    assert table(("AT",), [("10.72.1.2:2121",), ("x",)]) == ["AT", "10.72.1.2:2121", "x"]
+
+
+def test_long_cells_are_cut() -> None:
+    assert len(cell("x" * 100)) == 48
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (15_594_830, "15.6 MB"), (None, None)],
+)
+def test_sizes(nbytes: int | None, text: str | None) -> None:
+    assert size(nbytes) == text
+
+
+def test_the_largest_sizes_keep_their_unit() -> None:
+    assert size(10**19) == "10000 PB"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0s"), (59.9, "59s"), (61, "1m01s"), (7380, "2h03m"), (90_000, "1d01h"), (None, None)],
+)
+def test_durations(seconds: float | None, text: str | None) -> None:
+    assert duration(seconds) == text
+
+
+def test_shares_and_delays() -> None:
+    assert (percent(0.123), percent(None)) == ("12.3%", None)
+    assert (milliseconds(1.26), milliseconds(None)) == ("1.3 ms", None)
