@@ -135,7 +135,7 @@ def main() -> int:
         try:
             demonstrate(lab)
         except StepFailed as failure:
-            print(f"\n{failure}\n{lab.log_tails()}", file=sys.stderr)
+            print(f"\n{failure}\n{lab.log_tails(12)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\ninterrupted; everything is taken down", file=sys.stderr)

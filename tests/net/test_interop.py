@@ -129,7 +129,7 @@ def _shape(value: object, path: str = "") -> set[str]:
 def _optional(view: str) -> set[str]:
     """Return keys that a row has only at times: spec 06 marks them optional."""
     measurements = {f"{prefix}/mmp/{key}" for prefix in ("/peers", "/sessions") for key in _LATE_MEASUREMENTS}
-    return measurements if view in ("peers", "sessions") else set()
+    return measurements | {"/peers/tree_depth"} if view in ("peers", "sessions") else set()
 
 
 _LATE_MEASUREMENTS = ("srtt_ms", "smoothed_loss", "smoothed_etx", "lqi", "sqi")

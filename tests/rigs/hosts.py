@@ -87,9 +87,11 @@ class Host:
         self._running.append(process)
         return process
 
-    def run(self, command: Sequence[str], timeout: float = 20.0) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: Sequence[str], timeout: float = 20.0, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program on this host to its end; raises `subprocess.TimeoutExpired`."""
-        process = self.start(command, output=subprocess.PIPE, errors=subprocess.PIPE)
+        process = self.start(command, output=subprocess.PIPE, errors=subprocess.PIPE, environment=environment)
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -50,8 +50,8 @@ class Lab:
         self.nodes.append(node)
         return node
 
-    def log_tails(self) -> str:
-        return "\n".join(node.log_tail() for node in self.nodes)
+    def log_tails(self, lines: int = 40) -> str:
+        return "\n".join(node.log_tail(lines) for node in self.nodes)
 
 
 class Pair:

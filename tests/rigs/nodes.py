@@ -41,6 +41,11 @@ def our_program() -> Program:
     return Program("meshnode", os.environ.get("MESHNODE_COMMAND") or template)
 
 
+def environment() -> dict[str, str]:
+    """Return what makes Python programs find this checkout before any installed copy."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `changes` laid over it, mapping by mapping."""
     result = dict(base)
@@ -101,11 +106,10 @@ class Node:
     def start(self) -> None:
         """Write the configuration (JSON is YAML) and start the daemon; its output is appended to the log."""
         self.config_file.write_text(json.dumps(self.settings, indent=2) + "\n")
-        search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         with self.log_file.open("a") as log:
             self.started_at = time.monotonic()
             self.process = self.host.start(
-                self.program.command(self.config_file), output=log, environment={"PYTHONPATH": search}
+                self.program.command(self.config_file), output=log, environment=environment()
             )
 
     def is_ready(self) -> bool:
