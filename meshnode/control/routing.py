@@ -108,20 +108,22 @@ def _most_false(view: View) -> float:
 
 def show_cache(view: View) -> Answer:
     cache = view.node.router.coordinate_cache
-    entries = list(cache.items())
-    created = sum(entry.created for _, entry in entries)
+    # The cache may hold tens of thousands: no new containers here, or the garbage collector stops the node.
+    entries = [entry for _owner, entry in cache.items()]
+    now = view.now
     return {
         "count": len(entries),
         "max_entries": cache.capacity,
         "fill_ratio": len(entries) / cache.capacity if cache.capacity else 0.0,
         "default_ttl_ms": int(cache.ttl * 1000),
-        "expired": sum(1 for _, entry in entries if view.now > entry.expires),
-        "avg_age_ms": view.age_ms(created / len(entries)) if entries else 0,
-        "entries": (_cache_row(view, owner, entry) for owner, entry in entries),
+        "expired": sum([now > entry.expires for entry in entries]),
+        "avg_age_ms": view.age_ms(sum([entry.created for entry in entries]) / len(entries)) if entries else 0,
+        "entries": (_cache_row(view, entry) for entry in entries),
     }
 
 
-def _cache_row(view: View, owner: bytes, entry: CacheEntry) -> dict[str, Any]:
+def _cache_row(view: View, entry: CacheEntry) -> dict[str, Any]:
+    owner = entry.coordinates[0]
     row: dict[str, Any] = {
         "node_addr": owner.hex(),
         "display_name": view.name(owner),
