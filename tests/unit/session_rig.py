@@ -174,6 +174,8 @@ class Net:
         for node in self.nodes.values():
             if node.alive:
                 node.layer.handle_timeout(self.now)
+                deadline = node.layer.next_deadline()
+                assert deadline is None or deadline > self.now, "a served deadline must not come back at once"
                 node.drain()
         if self.now >= self._next_tick:
             self._next_tick += 1

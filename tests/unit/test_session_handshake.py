@@ -146,6 +146,19 @@ def test_crossing_opens_survive_the_loss_of_the_winning_setup() -> None:
     assert (a.received, b.received) == ([b"from b"], [b"from a"])
 
 
+def test_the_winner_of_a_tie_repeats_its_setup_when_the_loser_still_tries() -> None:
+    net, a, b = pair()
+    a.open(b)
+    b.layer.open(a.identity.peer, net.now)
+    setup = b.layer.outbound.pop().payload
+    a.receive(b.address, setup)
+    assert a.phases() == [SETUP]
+    net.now += 1.0
+    a.receive(b.address, setup)
+    a.receive(b.address, setup)
+    assert a.phases() == [SETUP] * 2
+
+
 def test_any_setup_to_an_awaiting_entry_is_answered_with_the_first_ack() -> None:
     net, a, b = pair()
     net.lose = lambda source, message: source is b

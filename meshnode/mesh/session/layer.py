@@ -27,7 +27,7 @@ from .counters import ErrorCounters, SessionCounters
 from .errors import SessionNotReady
 from .events import CloseReason, Delivery, Outgoing, PendingExpired, PendingReady, Queued, SessionEvent
 from .identity_cache import IdentityCache
-from .opening import OpeningHandshakes
+from .opening import RESEND_INTERVAL, OpeningHandshakes
 from .receiving import Arrival, Receiving
 from .rekey import Rekeying
 from .revival import Revival
@@ -37,7 +37,6 @@ from .setup_limiter import SetupLimiter
 from .signals import Signals
 
 PRESS_INTERVAL = 4.0
-PRESS_INTERVAL_ON_NEW_PATH = 1.0
 
 _HANDSHAKE_SIZES = {PHASE_SETUP: 33, PHASE_ACK: 57, PHASE_MSG3: 73}
 
@@ -213,7 +212,7 @@ class SessionLayer:
             session.warmup_remaining = core.settings.session.coords_warmup_packets
             self._revival.hasten(session, now)
         else:
-            self._opening.press(session, PRESS_INTERVAL_ON_NEW_PATH, now)
+            self._opening.press(session, RESEND_INTERVAL, now)
 
     def route_lost(self, remote: bytes, now: float) -> None:
         """There is no next hop for an established session: look for another path (section 5.7).

@@ -13,7 +13,7 @@ from .events import CloseReason, SessionEstablished
 from .session import EarlyMessage, Opening, Session, SessionState, Unproven
 
 RESCUE_AFTER = 2.0
-MESSAGE3_RESEND_INTERVAL = 1.0
+RESEND_INTERVAL = 1.0  # between copies that something received gives rise to
 
 
 class OpeningHandshakes:
@@ -48,9 +48,14 @@ class OpeningHandshakes:
         self._enter(source, None, Opening(noise, ack.encode(), now, core.resend_at(0, now)), now)
 
     def contested(self, session: Session, setup: SessionSetup, now: float) -> None:
-        """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4)."""
+        """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4).
+
+        The larger one waits for our Setup then; should it have got lost, this is the time to repeat it.
+        """
         if self._core.own > session.address:
             self.answer(session.address, setup, now)
+        else:
+            self.press(session, RESEND_INTERVAL, now)
 
     def repeat_ack(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Answer any further Setup with the Ack of the first; a forger gains nothing by another ephemeral key."""
@@ -101,7 +106,7 @@ class OpeningHandshakes:
         unproven = session.unproven
         if unproven is None or unproven.ack_handshake != ack.handshake:
             return False
-        if now - unproven.sent_at >= MESSAGE3_RESEND_INTERVAL:
+        if now - unproven.sent_at >= RESEND_INTERVAL:
             self._repeat_message3(session, unproven, now)
         return True
 

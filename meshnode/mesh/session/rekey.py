@@ -196,7 +196,7 @@ class Rekeying:
     def serve(self, session: Session, now: float) -> None:
         """Cutover and Msg3 resends; these keep their times, everything else waits for the tick."""
         rekey = session.rekey
-        if self._may_cut_over(session) and now - rekey.completed >= CUTOVER_DELAY:
+        if self._may_cut_over(session) and now >= rekey.completed + CUTOVER_DELAY:
             self._cut_over(session, now)
         if rekey.message3 is not None and now >= rekey.message3_due:
             self._repeat_message3(session, rekey.message3, now)
