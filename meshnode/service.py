@@ -45,6 +45,9 @@ from meshnode.settings import mesh_settings
 from meshnode.transports.interfaces import TransportError
 from meshnode.transports.registry import factory
 
+EXIT_CONFIGURATION = 78
+"""`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
+
 _LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
 
 _log = Logger(namespace="meshnode")
@@ -53,8 +56,12 @@ _log = Logger(namespace="meshnode")
 class Options(UsageOptions):
     """The command line of the daemon (spec 05 section 1)."""
 
-    synopsis = "[-c FILE]"
+    longdesc = "Run a full node of a FIPS mesh until SIGTERM or SIGINT. Without -c the usual places are searched."
     optParameters = [["config", "c", None, "Read exactly this file instead of the search list."]]  # noqa: N815
+
+    def getSynopsis(self) -> str:  # noqa: N802
+        """Return the first line of the help text."""
+        return "Usage: twistd --nodaemon meshnode [-c FILE], or: meshnode [-c FILE]"
 
     def opt_version(self) -> NoReturn:
         """Print the version and leave."""
@@ -69,6 +76,7 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
     from twisted.internet import reactor
 
     path = options["config"]
+    loaded: Loaded | None = None
     try:
         loaded = load(None if path is None else Path(path), os.environ, Path.cwd())
         section = loaded.config.node.identity
@@ -76,18 +84,24 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
         # From here on the key counts as configured, which is what operators are shown (spec 05 section 4).
         section.nsec = identity.identity.nsec
         validate(loaded.config, loaded.places)
-        missing = unsupported(loaded.config)
+        missing = unsupported(loaded.config, loaded.places)
         if missing:
             raise ConfigError("policy", "; ".join(missing), context="Failed to create node: ")
     except ConfigError as error:
-        fail(str(error))
+        fail(_with_file(error, loaded), EXIT_CONFIGURATION)
     return MeshnodeService(loaded, identity, reactor)
 
 
-def fail(line: str) -> NoReturn:
-    """End the start with one line on standard error and exit status 1."""
+def _with_file(error: ConfigError, loaded: Loaded | None) -> str:
+    """The error's line; a bad key in a file that loaded well is shown with its place there."""
+    place = loaded.places.get("node.identity.nsec") if loaded is not None and error.problem == "identity" else None
+    return f"{error}" if place is None else f"{error} in {place.file} line {place.line}"
+
+
+def fail(line: str, status: int = 1) -> NoReturn:
+    """End the start with one line on standard error."""
     print(line, file=sys.stderr)
-    raise SystemExit(1)
+    raise SystemExit(status)
 
 
 class MonotonicClock:

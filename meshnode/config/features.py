@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from meshnode.config.errors import Place
 from meshnode.config.schema import Config
 from meshnode.config.transport_sections import KINDS
-from meshnode.config.validate import split_transport
+from meshnode.config.validate import NO_PLACES, split_transport, where
 from meshnode.config.yaml12 import clip
 
 
@@ -34,10 +35,10 @@ NOT_YET: Final[tuple[Missing, ...]] = (
 )
 
 
-def unsupported(config: Config) -> list[str]:
+def unsupported(config: Config, places: Mapping[str, Place] = NO_PLACES) -> list[str]:
     """One line per feature that is turned on but not there; the start stops with them. Empty when all is well."""
     return [
-        f"{missing.key} is not available in this version: {missing.instead}"
+        f"{missing.key} is not available in this version: {missing.instead}{where(missing.key, places)}"
         for missing in NOT_YET
         if missing.used(config)
     ]

@@ -39,10 +39,11 @@ def validate(config: Config, places: Mapping[str, Place] = NO_PLACES) -> None:
     for problem, checks in _CHECKS.items():
         for check in checks:
             for fault in check(config):
-                raise ConfigError(problem, fault.text + _where(fault.key, places), key="", context=CONTEXT)
+                raise ConfigError(problem, fault.text + where(fault.key, places), key="", context=CONTEXT)
 
 
-def _where(key: str, places: Mapping[str, Place]) -> str:
+def where(key: str, places: Mapping[str, Place]) -> str:
+    """Say in which file and line `key` stands, in a form to append; nothing when that is not known."""
     place = places.get(key)
     return f" ({key} in {place.file} line {place.line})" if place else ""
 
