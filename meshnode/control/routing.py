@@ -142,7 +142,7 @@ def show_routing(view: View) -> Answer:
     node = view.node
     lookups = node.router.lookups
     lookup = counts(lookups.counters)
-    destinations, packets = _waiting_packets(view)
+    destinations, packets = view.node.sessions.waiting_packets
     return {
         "coord_cache_entries": len(node.router.coordinate_cache),
         "identity_cache_entries": len(node.identities),
@@ -157,12 +157,6 @@ def show_routing(view: View) -> Answer:
         "error_signals": _errors(view),
         "congestion": _congestion(view),
     }
-
-
-def _waiting_packets(view: View) -> tuple[int, int]:
-    """Destinations that packets wait for, and these packets."""
-    queues = view.node.sessions._core.packets._queues
-    return len(queues), sum(len(queue.items) for queue in queues.values())
 
 
 def _lookup_row(view: View, target: bytes, entry: PendingLookup) -> dict[str, Any]:

@@ -90,6 +90,12 @@ class SessionLayer:
         return self._core.identities
 
     @property
+    def waiting_packets(self) -> tuple[int, int]:
+        """For how many destinations IPv6 packets wait, and how many packets."""
+        packets = self._core.packets
+        return len(packets), packets.total
+
+    @property
     def counters(self) -> SessionCounters:
         """The session family of counters."""
         return self._core.counters

@@ -40,6 +40,11 @@ class PendingQueues(Generic[Item]):
         """Number of destinations something waits for."""
         return len(self._queues)
 
+    @property
+    def total(self) -> int:
+        """Number of items waiting for anybody."""
+        return sum(len(queue.items) for queue in self._queues.values())
+
     def count(self, remote: bytes) -> int:
         """Number of items waiting for `remote`."""
         queue = self._queues.get(remote)
