@@ -271,10 +271,13 @@ class Node:
             self.router.lookup(destination, now)
 
     def _resume(self, remote: bytes, queued: list[Queued], now: float) -> None:
-        """Send what waited for a session."""
-        for item in queued:
+        """Send what waited for a session; what finds no route waits on."""
+        for index, item in enumerate(queued):
             messages = self.sessions.seal(remote, item.source_port, item.destination_port, [item.payload], now)
             if not self._originate(remote, messages, now):
+                self.sessions.route_lost(remote, now)
+                for left in queued[index:]:
+                    self.sessions.queue(remote, left, now)
                 return
 
     # -- what the machines put out

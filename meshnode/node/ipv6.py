@@ -64,8 +64,7 @@ class Ipv6Service:
 
     def _wait(self, remote: bytes, payloads: list[bytes], packets: list[bytes], now: float) -> None:
         self._queue(remote, payloads, packets, now)
-        if remote not in self._sessions.sessions:
-            self._open(remote, now)
+        self._open(remote, now)
 
     def _queue(self, remote: bytes, payloads: list[bytes], packets: list[bytes], now: float) -> None:
         for payload, packet in zip(payloads, packets, strict=True):
