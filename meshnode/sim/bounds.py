@@ -1,0 +1,111 @@
+"""How large the tables of a node may become, and what they may still say about a node that left.
+
+Tables are found by walking over a node's own objects, so that one added tomorrow is judged like those of today.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from meshnode.mesh.settings import MeshSettings
+from meshnode.node.core import Node
+
+from .machine import Machine
+
+ORDINARY_BOUND = 4096
+"""What no table may exceed unless it is listed below."""
+
+_BOUNDS: dict[str, Callable[[MeshSettings], int]] = {
+    # Where the table hangs in a node: how large it may be. A limit of 0 in the settings means none was wanted.
+    "links._table.peers": lambda s: s.limits.max_peers or ORDINARY_BOUND,
+    "links._table.by_path": lambda s: s.limits.max_peers or ORDINARY_BOUND,
+    "links._table.replies": lambda s: s.limits.max_peers or ORDINARY_BOUND,
+    "links._table.handshakes": lambda s: (s.limits.max_connections + s.limits.max_peers) or ORDINARY_BOUND,
+    "links._table.candidates._by_ephemeral": lambda s: s.limits.max_pending_inbound,
+    "links._table.candidates._used": lambda s: 8192,
+    "router.neighbours": lambda s: s.limits.max_peers or ORDINARY_BOUND,
+    "router.coordinate_cache._entries": lambda s: s.cache.coord_size,
+    "identities._entries": lambda s: s.cache.identity_size,
+    "sessions._core.packets._queues": lambda s: s.session.pending_max_destinations,
+    "sessions._core.datagrams._queues": lambda s: s.session.pending_max_destinations,
+    "sessions._core.early._queues": lambda s: 256,
+    # Learnt per destination that a packet was sent to, as are the identities.
+    "ipv6.adapter._ceilings._by_peer": lambda s: s.cache.identity_size,
+    "names.aliases": lambda s: s.cache.identity_size,
+}
+_OUR_OWN = ("world", "observer", "address_names", "last_hops", "settings")
+_MOST_DEPTH = 7
+
+
+def tables(node: Node) -> Iterator[tuple[str, int]]:
+    """Where each table of `node` hangs, and how many entries it holds."""
+    seen = {id(getattr(node, name, None)) for name in _OUR_OWN}
+    waiting: list[tuple[str, Any, int]] = [("", node, 0)]
+    while waiting:
+        path, thing, depth = waiting.pop()
+        if id(thing) in seen or depth > _MOST_DEPTH:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, dict | list | deque | set):
+            yield path, len(thing)
+            below = thing.values() if isinstance(thing, dict) else thing
+            waiting += [(f"{path}[]", item, depth + 1) for item in below if _ours(item)]
+        else:
+            waiting += [(f"{path}.{name}" if path else name, value, depth + 1) for name, value in _parts(thing)]
+
+
+def _ours(thing: Any) -> bool:
+    return isinstance(thing, dict | list | deque | set) or type(thing).__module__.startswith("meshnode.")
+
+
+def _parts(thing: Any) -> list[tuple[str, Any]]:
+    """The attributes of one of our objects that may hold tables."""
+    names = list(getattr(thing, "__dict__", ()))
+    for base in type(thing).__mro__:
+        slots = getattr(base, "__slots__", ())
+        names += [slots] if isinstance(slots, str) else slots
+    found = ((name, getattr(thing, name, None)) for name in names if not name.startswith("__"))
+    return [(name, value) for name, value in found if _ours(value)]
+
+
+def oversized(node: Node) -> list[str]:
+    """The tables of `node` that hold more than they may."""
+    complaints = []
+    for path, held in tables(node):
+        limit = _BOUNDS.get(path)
+        bound = ORDINARY_BOUND if limit is None else limit(node.settings)
+        if held > bound:
+            complaints.append(f"{path} holds {held} entries, at most {bound} allowed")
+    return complaints
+
+
+def departed(machines: Iterable[Machine], lifetime: float, now: float) -> list[str]:
+    """Traces, in tables of running nodes, of machines that have been gone for longer than `lifetime`."""
+    machines = list(machines)
+    gone = [m for m in machines if m.left_at is not None and now - m.left_at > lifetime]
+    return [
+        f"{machine.name} still has {left.name} in its {table}"
+        for left in gone
+        for machine in machines
+        if machine.node is not None
+        for table in _traces(machine.node, left.address, now)
+    ]
+
+
+def _traces(node: Node, address: bytes, now: float) -> list[str]:
+    router, sessions = node.router, node.sessions
+    present = {
+        "peers": address in node.links.peers,
+        "neighbours": address in router.neighbours,
+        "own coordinates": address in router.tree.coordinates,
+        "neighbours' coordinates": any(
+            neighbour.position is not None and address in neighbour.position.coordinates
+            for neighbour in router.neighbours.values()
+        ),
+        "valid cached coordinates": router.coordinate_cache.get(address, now) is not None,
+        "pending lookups": address in router.lookups.pending,
+        "sessions": address in sessions.sessions,
+    }
+    return [table for table, found in present.items() if found]

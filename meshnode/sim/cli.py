@@ -1,0 +1,61 @@
+"""`meshsim`: run scenarios from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .loading import builtin_scenarios, find_scenario
+from .reading import ScenarioError
+from .run import run
+from .text import render
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status: 1 when a run failed, 2 when there was none."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except ScenarioError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or 'output'}: {error.strerror}; write another file name", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="meshsim", description="Simulate meshes of real nodes on virtual time.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    running = commands.add_parser("run", help="run one scenario and report")
+    running.add_argument("scenario", metavar="FILE|NAME", help="a scenario file, or a name that `meshsim list` shows")
+    running.add_argument("--seed", type=int, help="seed to use instead of the scenario's own")
+    running.add_argument("--json", metavar="FILE", type=Path, help="write the whole report there as JSON")
+    running.add_argument("--html", metavar="FILE", type=Path, help="write a page about the run there")
+    running.set_defaults(command=_run)
+    listing = commands.add_parser("list", help="show the scenarios that come with the program")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    result = run(find_scenario(options.scenario), options.seed)
+    sys.stdout.write(render(result))
+    if options.json is not None:
+        options.json.write_text(result.to_json())
+    return 0 if result.passed else 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    for name in builtin_scenarios():
+        print(f"{name:<24}{find_scenario(name).about}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

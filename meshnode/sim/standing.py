@@ -1,0 +1,103 @@
+"""How the mesh stands at one moment: the parts physics allows, and whether the nodes of each agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .machine import Machine, SimNode
+from .medium import Medium
+from .topology import Edge, components
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`problems` names what a settled tree would not show; empty means: one tree per part, known to all its nodes."""
+
+    parts: list[list[int]]
+    roots: int
+    depth: int
+    problems: list[str]
+
+    @property
+    def settled(self) -> bool:
+        return not self.problems
+
+
+def physical_parts(machines: list[Machine], edges: Iterable[Edge], medium: Medium) -> list[list[int]]:
+    """Machines that run, grouped by who can reach whom over links that work both ways."""
+    neighbours: dict[int, list[int]] = {i: [] for i, machine in enumerate(machines) if machine.running}
+    ways = medium.ways
+    for a, b in edges:
+        if a in neighbours and b in neighbours:
+            left, right = machines[a].name, machines[b].name
+            if ways[left, right].alive and ways[right, left].alive:
+                neighbours[a].append(b)
+                neighbours[b].append(a)
+    return components(neighbours, neighbours)
+
+
+def stand(machines: list[Machine], parts: list[list[int]]) -> Standing:
+    """Judge the trees of all parts."""
+    problems: list[str] = []
+    depth = 0
+    running = {machine.address: machine.node for machine in machines if machine.node is not None}
+    for part in parts:
+        nodes = [node for i in part if (node := machines[i].node) is not None]
+        roots = {node.router.tree.root for node in nodes}
+        if len(roots) > 1:
+            problems.append(f"{len(roots)} roots in a part of {len(part)} nodes")
+            continue
+        problems += [text for node in nodes if (text := _misplaced(node, running)) is not None]
+        depth = max([depth, *(len(node.router.tree.coordinates) - 1 for node in nodes)])
+    all_roots = {node.router.tree.root for node in running.values()}
+    return Standing(parts, len(all_roots), depth, problems)
+
+
+def _misplaced(node: SimNode, running: dict[bytes, SimNode]) -> str | None:
+    """What is wrong with a node's place in the tree, judged by where its parent really is."""
+    tree = node.router.tree
+    if tree.is_root:
+        return None
+    parent = running.get(tree.parent)
+    if parent is None:
+        return None if node.name_of(tree.parent).endswith("...") else f"the parent of {node.label} is gone"
+    if node.identity.node_addr not in parent.links.peers or tree.parent not in node.links.peers:
+        return f"{node.label} and its parent {parent.label} are not linked"
+    if tree.coordinates[1:] != parent.router.tree.coordinates:
+        return f"{node.label} takes its parent {parent.label} to be elsewhere"
+    return None
+
+
+def cycle(machines: list[Machine]) -> list[str]:
+    """The names along a circle of parents, empty when there is none."""
+    parents = {machine.address: machine.node.router.tree.parent for machine in machines if machine.node is not None}
+    sound: set[bytes] = set()
+    for start in parents:
+        path: dict[bytes, None] = {}
+        at = start
+        while at in parents and at not in sound and at not in path and parents[at] != at:
+            path[at] = None
+            at = parents[at]
+        if at in path:
+            names = {machine.address: machine.name for machine in machines}
+            return [names[a] for a in list(path)[list(path).index(at) :]]
+        sound.update(path)
+    return []
+
+
+def filters_settled(machines: list[Machine]) -> bool:
+    """Whether every node holds, of each tree neighbour, the filter that neighbour would send now."""
+    running = {machine.address: machine.node for machine in machines if machine.node is not None}
+    for address, node in running.items():
+        router = node.router
+        if any(neighbour.filter_announce.pending for neighbour in router.neighbours.values()):
+            return False
+        for peer, bits in router.filters.outgoing().items():
+            other = running.get(peer)
+            if other is None or not router.is_tree_peer(peer):
+                continue
+            seen = other.router.neighbours.get(address)
+            if seen is None or seen.filter != bits:
+                return False
+    return True
