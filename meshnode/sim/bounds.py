@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from meshnode.mesh.settings import MeshSettings
@@ -37,6 +39,8 @@ _BOUNDS: dict[str, Callable[[MeshSettings], int]] = {
 }
 _OUR_OWN = ("world", "observer", "address_names", "last_hops", "settings")
 _MOST_DEPTH = 7
+_FIRST_ITEMS = 4
+"""Entries of a table that are looked into: those of one table are alike."""
 
 
 def tables(node: Node) -> Iterator[tuple[str, int]]:
@@ -48,26 +52,35 @@ def tables(node: Node) -> Iterator[tuple[str, int]]:
         if id(thing) in seen or depth > _MOST_DEPTH:
             continue
         seen.add(id(thing))
-        if isinstance(thing, dict | list | deque | set):
+        if isinstance(thing, _TABLES):
             yield path, len(thing)
-            below = thing.values() if isinstance(thing, dict) else thing
-            waiting += [(f"{path}[]", item, depth + 1) for item in below if _ours(item)]
+            below = islice(thing.values() if isinstance(thing, dict) else thing, _FIRST_ITEMS)
+            waiting += [(f"{path}[]", item, depth + 1) for item in below if _ours(type(item))]
         else:
             waiting += [(f"{path}.{name}" if path else name, value, depth + 1) for name, value in _parts(thing)]
 
 
-def _ours(thing: Any) -> bool:
-    return isinstance(thing, dict | list | deque | set) or type(thing).__module__.startswith("meshnode.")
+_TABLES = (dict, list, deque, set)
+
+
+@cache
+def _ours(kind: type) -> bool:
+    return issubclass(kind, _TABLES) or kind.__module__.startswith("meshnode.")
+
+
+@cache
+def _slots(kind: type) -> list[str]:
+    names: list[str] = []
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        names += [slots] if isinstance(slots, str) else slots
+    return [name for name in names if not name.startswith("__")]
 
 
 def _parts(thing: Any) -> list[tuple[str, Any]]:
     """The attributes of one of our objects that may hold tables."""
-    names = list(getattr(thing, "__dict__", ()))
-    for base in type(thing).__mro__:
-        slots = getattr(base, "__slots__", ())
-        names += [slots] if isinstance(slots, str) else slots
-    found = ((name, getattr(thing, name, None)) for name in names if not name.startswith("__"))
-    return [(name, value) for name, value in found if _ours(value)]
+    found = ((name, getattr(thing, name, None)) for name in (*getattr(thing, "__dict__", ()), *_slots(type(thing))))
+    return [(name, value) for name, value in found if _ours(type(value))]
 
 
 def oversized(node: Node) -> list[str]:

@@ -10,6 +10,8 @@ from .standing import Standing, cycle
 from .world import World
 
 BOUNDS_EVERY = 5.0
+NODES_AT_A_TIME = 10
+NODES_AT_LAST = 100
 _MOST_STEPS = 256
 
 
@@ -28,6 +30,7 @@ class Invariants:
         self._since: dict[str, float] = {}
         self._reported: set[str] = set()
         self._bounds_due = 0.0
+        self._measured = 0
         self._exhausted: int | None = None
         self.looks = 0
         self.routes_followed = 0
@@ -49,7 +52,7 @@ class Invariants:
         self._settle(standing)
         if world.clock.seconds() >= self._bounds_due:
             self._bounds_due = world.clock.seconds() + BOUNDS_EVERY
-            self._never()
+            self._never(NODES_AT_A_TIME)
         if self.quiet:
             self._while_quiet(standing)
         else:
@@ -58,8 +61,8 @@ class Invariants:
 
     def finish(self) -> None:
         """The last look, at everything."""
-        self._bounds_due = 0.0
         self.look()
+        self._never(NODES_AT_LAST)
 
     def _settle(self, standing: Standing) -> None:
         """Note which happenings the mesh has come to terms with."""
@@ -78,15 +81,18 @@ class Invariants:
 
     # -- never
 
-    def _never(self) -> None:
+    def _never(self, nodes: int) -> None:
+        """Look for what must not happen at all; tables of `nodes` machines are measured, in turn."""
         world = self._world
         for machine in world.machines:
             accepted = machine.replays_accepted + (machine.station.replays_accepted if machine.station else 0)
             if accepted:
                 self._report("no replay accepted", machine.name, f"{machine.name} accepted {accepted} copied frames")
-            if machine.node is not None:
-                for text in oversized(machine.node):
-                    self._report("tables bounded", machine.name, f"{machine.name}: {text}")
+        for _ in range(min(nodes, len(world.machines))):
+            machine = world.machines[self._measured % len(world.machines)]
+            self._measured += 1
+            for text in [] if machine.node is None else oversized(machine.node):
+                self._report("tables bounded", f"{machine.name}/{text.split()[0]}", f"{machine.name}: {text}")
         if self._checks.departed_after:
             for text in departed(world.machines, self._checks.departed_after, world.clock.seconds()):
                 self._report("departed forgotten", text, text)
