@@ -131,7 +131,8 @@ class Invariants:
     def _lost_routes(self, standing: Standing) -> str:
         """Follow routes between nodes of one part, with fresh coordinates and with those in the caches."""
         world = self._world
-        parts = [part for part in standing.parts if len(part) > 1]
+        honest = ([i for i in part if world.honest(world.machines[i])] for part in standing.parts)
+        parts = [part for part in honest if len(part) > 1]
         problems = []
         for _ in range(self._checks.pairs if parts else 0):
             source, destination = self._random.sample(self._random.choice(parts), 2)
@@ -156,8 +157,7 @@ def follow(world: World, start: Machine, end: Machine) -> int | None:
             return None
         if at is end.node:
             return hops
-        hop = at.hop_towards(end.address, coordinates)
-        at = None if hop is None else world.machine_at(hop).node
+        at = world.node_at(at.hop_towards(end.address, coordinates))
     return None
 
 
@@ -173,6 +173,5 @@ def loops(world: World, start: Machine, end: Machine) -> bool:
         coordinates = at.router.coordinate_cache.get(end.address, now)
         if coordinates is None and end.address not in at.router.neighbours:
             return False
-        hop = at.hop_towards(end.address, coordinates or [end.address])
-        at = None if hop is None else world.machine_at(hop).node
+        at = world.node_at(at.hop_towards(end.address, coordinates or [end.address]))
     return False

@@ -89,6 +89,10 @@ class Medium:
         """The outgoing direction of every link of a station."""
         return self._from.get(address, [])
 
+    def ways_to(self, address: str) -> list[Way]:
+        """The incoming direction of every link of a station."""
+        return [self.ways[way.destination, way.source] for way in self.ways_from(address)]
+
     def mtu_of(self, address: str) -> int:
         """The smallest MTU of any link of a station."""
         return self._mtus.get(address, DEFAULT_MTU)

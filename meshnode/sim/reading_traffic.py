@@ -24,6 +24,7 @@ BEHAVIOURS = (
     "restless_root",
     "stale_ancestry",
     "poisoned_filter",
+    "bloated_filter",
     "lookup_storm",
     "garbage",
     "garbage_inside",

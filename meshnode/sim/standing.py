@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .machine import Machine, SimNode
@@ -37,8 +37,8 @@ def physical_parts(machines: list[Machine], edges: Iterable[Edge], medium: Mediu
     return components(neighbours, neighbours)
 
 
-def stand(machines: list[Machine], parts: list[list[int]]) -> Standing:
-    """Judge the trees of all parts."""
+def stand(machines: list[Machine], parts: list[list[int]], dishonest: Collection[str] = ()) -> Standing:
+    """Judge the trees of all parts; where a dishonest node says it is, is nobody's fault."""
     problems: list[str] = []
     depth = 0
     running = {machine.address: machine.node for machine in machines if machine.node is not None}
@@ -48,7 +48,7 @@ def stand(machines: list[Machine], parts: list[list[int]]) -> Standing:
         if len(roots) > 1:
             problems.append(f"{len(roots)} roots in a part of {len(part)} nodes")
             continue
-        problems += [text for node in nodes if (text := _misplaced(node, running)) is not None]
+        problems += [text for node in nodes if node.label not in dishonest and (text := _misplaced(node, running))]
         depth = max([depth, *(len(node.router.tree.coordinates) - 1 for node in nodes)])
     all_roots = {node.router.tree.root for node in running.values()}
     return Standing(parts, len(all_roots), depth, problems)

@@ -9,7 +9,7 @@ from meshnode.identity import Identity
 
 from .clock import VirtualClock
 from .links import LinkSpec
-from .machine import Machine, Observer
+from .machine import Machine, Observer, SimNode
 from .medium import Medium
 from .scenario import Plan, Scenario
 from .standing import Standing, filters_settled, physical_parts, stand
@@ -61,6 +61,7 @@ class World:
         self.happenings: list[Happening] = []
         self.violations: list[Violation] = []
         self.down: list[str] = []
+        self.dishonest = {name for spec in scenario.byzantine for name in spec.nodes}
         self.parts: list[list[int]] = []
         self.traffics: list[Traffic] = []
         self.receiver = Receiver(self.traffics, self.clock, self.complain)
@@ -120,7 +121,8 @@ class World:
     def _load(self) -> None:
         dice = self.dice("traffic")
         for number, spec in enumerate(self.scenario.traffic):
-            self.traffics.append(Traffic(number, spec, self.machines, self.clock, self, dice))
+            machines = [machine for machine in self.machines if spec.named_pairs or self.honest(machine)]
+            self.traffics.append(Traffic(number, spec, machines, self.clock, self, dice))
 
     def _boot(self) -> None:
         dice = self.dice("boot")
@@ -145,9 +147,14 @@ class World:
     def machine(self, name: str) -> Machine:
         return self.machines[self._numbers[name]]
 
-    def machine_at(self, address: bytes) -> Machine:
-        """The machine with a node address."""
-        return self.machine(self.address_names[address])
+    def node_at(self, address: bytes | None) -> SimNode | None:
+        """The running node with an address, if there is one."""
+        name = None if address is None else self.address_names.get(address)
+        return None if name is None else self.machine(name).node
+
+    def honest(self, machine: Machine) -> bool:
+        """Whether a machine keeps to the rules all the time."""
+        return machine.name not in self.dishonest
 
     def has(self, name: str) -> bool:
         return name in self._numbers
@@ -159,11 +166,11 @@ class World:
 
     def stand(self) -> Standing:
         """How the trees stand now."""
-        return stand(self.machines, self.parts)
+        return stand(self.machines, self.parts, self.dishonest)
 
     def filters_settled(self) -> bool:
         """Whether every filter is what it would be if sent now."""
-        return filters_settled(self.machines)
+        return filters_settled([machine for machine in self.machines if self.honest(machine)])
 
     def complain(self, invariant: str, detail: str) -> None:
         """Note a violation."""
