@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -61,14 +60,19 @@ def tables(node: Node) -> Iterator[tuple[str, int]]:
 
 
 _TABLES = (dict, list, deque, set)
+_SIMULATOR = __name__.rpartition(".")[0]
+_KINDS: dict[type, bool] = {}
 
 
-@cache
 def _ours(kind: type) -> bool:
-    return issubclass(kind, _TABLES) or kind.__module__.startswith("meshnode.")
+    """Whether to look at things of this kind: tables, and objects of the node's but not of the simulator's."""
+    known = _KINDS.get(kind)
+    if known is None:
+        inside = kind.__module__.startswith("meshnode.") and not kind.__module__.startswith(_SIMULATOR)
+        known = _KINDS[kind] = issubclass(kind, _TABLES) or inside or issubclass(kind, Node)
+    return known
 
 
-@cache
 def _slots(kind: type) -> list[str]:
     names: list[str] = []
     for base in kind.__mro__:
@@ -79,7 +83,8 @@ def _slots(kind: type) -> list[str]:
 
 def _parts(thing: Any) -> list[tuple[str, Any]]:
     """The attributes of one of our objects that may hold tables."""
-    found = ((name, getattr(thing, name, None)) for name in (*getattr(thing, "__dict__", ()), *_slots(type(thing))))
+    names = (*getattr(thing, "__dict__", ()), *_slots(type(thing)))
+    found = ((name, getattr(thing, name, None)) for name in names)
     return [(name, value) for name, value in found if _ours(type(value))]
 
 

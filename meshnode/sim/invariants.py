@@ -92,7 +92,7 @@ class Invariants:
             machine = world.machines[self._measured % len(world.machines)]
             self._measured += 1
             for text in [] if machine.node is None else oversized(machine.node):
-                self._report("tables bounded", f"{machine.name}/{text.split()[0]}", f"{machine.name}: {text}")
+                self._report("tables bounded", text.split()[0], f"{machine.name}: {text}")
         if self._checks.departed_after:
             for text in departed(world.machines, self._checks.departed_after, world.clock.seconds()):
                 self._report("departed forgotten", text, text)
