@@ -25,17 +25,18 @@ def _network_obstacle() -> str | None:
     return None if Path("/dev/net/tun").exists() else "namespace tests need /dev/net/tun"
 
 
-def _interop_obstacle() -> str | None:
-    """Return why tests against the reference daemon cannot run here, or None."""
-    binary = os.environ.get(_REFERENCE)
+def _interop_obstacle(variable: str = _REFERENCE) -> str | None:
+    """Return why tests against the reference daemon that `variable` names cannot run here, or None."""
+    binary = os.environ.get(variable)
     if not binary:
-        return f"interop tests need {_REFERENCE}, the path of a reference daemon"
-    return None if os.access(binary, os.X_OK) else f"{_REFERENCE} names no program: {binary}"
+        return f"interop tests need {variable}, the path of a reference daemon"
+    return None if os.access(binary, os.X_OK) else f"{variable} names no program: {binary}"
 
 
 def _obstacle(item: pytest.Item) -> str | None:
-    if item.get_closest_marker("interop") and (reason := _interop_obstacle()):
-        return reason
+    for marker in item.iter_markers("interop"):
+        if reason := _interop_obstacle(*marker.args):
+            return reason
     needs_network = item.get_closest_marker("net") or item.get_closest_marker("interop")
     # With CI=true a machine that cannot run them makes them fail by themselves.
     return _network_obstacle() if needs_network and os.environ.get("CI") != "true" else None

@@ -1,4 +1,7 @@
-"""The reference daemon, when MESHNODE_INTEROP_FIPS names one; its control program lies beside it."""
+"""The reference daemon, when MESHNODE_INTEROP_FIPS names one; its control program lies beside it.
+
+MESHNODE_INTEROP_FIPS_OLD names an older release, for meshes of three kinds.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from pathlib import Path
 
 from tests.rigs.nodes import Node, Program
 
+NEW, OLD = "MESHNODE_INTEROP_FIPS", "MESHNODE_INTEROP_FIPS_OLD"
+
 
 def binary() -> Path:
-    return Path(os.environ["MESHNODE_INTEROP_FIPS"])
+    return Path(os.environ[NEW])
 
 
-def program() -> Program:
-    return Program("reference", f"{shlex.quote(str(binary()))} --config {{config}}")
+def program(variable: str = NEW) -> Program:
+    """Return the daemon that an environment variable names."""
+    return Program("reference", f"{shlex.quote(os.environ[variable])} --config {{config}}")
 
 
 def control(node: Node, *arguments: str) -> subprocess.CompletedProcess[str]:

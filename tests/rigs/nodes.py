@@ -103,6 +103,13 @@ class Node:
         endpoint = {"transport": "udp", "addr": f"{address}:{port}"}
         self.settings["peers"].append({"npub": other.npub, "alias": other.name, "addresses": [endpoint]})
 
+    def redirect(self, address: str, instead: str) -> None:
+        """Dial `instead` where so far `address` was to be dialled, both with their ports; before the start."""
+        for peer in self.settings["peers"]:
+            for endpoint in peer["addresses"]:
+                if endpoint["addr"] == address:
+                    endpoint["addr"] = instead
+
     def start(self) -> None:
         """Write the configuration (JSON is YAML) and start the daemon; its output is appended to the log."""
         self.config_file.write_text(json.dumps(self.settings, indent=2) + "\n")
