@@ -62,22 +62,24 @@ def _reachable(world: World, expectation: Expectation) -> Verdict:
     worst, whose = 0.0, ""
     for traffic in _traffics(world, expectation):
         for flow in traffic.flows:
-            took = _first_across(flow, since)
+            took = _first_across(flow, since, expectation.value)
             if took is not None and took > worst:
                 worst, whose = took, f", {flow.source.name} to {flow.destination.name}"
     text = "never" if worst == float("inf") else f"{worst:.2f} s"
     return _verdict(expectation, worst <= expectation.value, text + whose)
 
 
-def _first_across(flow: Flow, since: float) -> float | None:
-    """Seconds from `since` to the first arrival of a packet sent later; None for a flow that had no chance."""
-    asked = False
+def _first_across(flow: Flow, since: float, within: float) -> float | None:
+    """Seconds from `since` to the first arrival of a packet sent later; None for a flow that did not try in time."""
+    tried = False
     for sent, arrived, state in zip(flow.sent, flow.arrived, flow.state, strict=True):
         if sent >= since and state != EXCUSED:
+            if sent > since + within and not tried:
+                return None
             if state == DELIVERED:
                 return arrived - since
-            asked = True
-    return float("inf") if asked else None
+            tried = True
+    return float("inf") if tried else None
 
 
 def _new_parent(world: World, expectation: Expectation) -> Verdict:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
+
+_EXPONENT = re.compile(r"\d+(\.\d*)?[eE][+-]?\d+\Z")
 
 
 class ScenarioError(ValueError):
@@ -27,11 +30,14 @@ class Value:
         return text if len(text) <= 40 else text[:37] + "..."
 
     def number(self, least: float = 0.0, most: float = float("inf")) -> float:
-        if isinstance(self.raw, bool) or not isinstance(self.raw, int | float):
+        raw = self.raw
+        if isinstance(raw, str) and _EXPONENT.match(raw):
+            raw = float(raw)  # YAML 1.1 takes 10e6 for a text
+        if isinstance(raw, bool) or not isinstance(raw, int | float):
             self.refuse(f"{self._show()} is not a number; write one from {least:g} to {most:g}")
-        if not least <= self.raw <= most:
-            self.refuse(f"{self.raw:g} is out of range; write a number from {least:g} to {most:g}")
-        return float(self.raw)
+        if not least <= raw <= most:
+            self.refuse(f"{raw:g} is out of range; write a number from {least:g} to {most:g}")
+        return float(raw)
 
     def whole(self, least: int = 0, most: int = 1 << 31) -> int:
         if isinstance(self.raw, bool) or not isinstance(self.raw, int) or not least <= self.raw <= most:

@@ -7,6 +7,9 @@ from .reading import Mapping, Value
 from .scenario import ByzantineSpec, Scenario, TrafficSpec
 
 LEAST_PACKET = 60
+LAST_CALL = 5.0
+"""Traffic ends this many seconds before the run unless told otherwise, so that everything can arrive."""
+
 _COMMON = ("kind", "name", "from", "to", "interval", "size", "once")
 _KINDS: dict[str, tuple[str, ...]] = {
     # Kind of traffic: its own keys.
@@ -51,7 +54,7 @@ def _traffic(value: Value, scenario: Scenario) -> TrafficSpec:
         kind=kind,
         name=keys.text("name", kind),
         begin=begin,
-        end=keys.number("to", scenario.duration, begin),
+        end=keys.number("to", max(begin, scenario.duration - LAST_CALL), begin),
         interval=keys.number("interval", 1.0, 0.0001),
         size=keys["size"].whole(LEAST_PACKET, 9000) if "size" in keys else 200,
         pairs=keys.whole("pairs", 10, 1) if kind != "pairs" else 0,

@@ -41,27 +41,31 @@ def stand(machines: list[Machine], parts: list[list[int]], dishonest: Collection
     """Judge the trees of all parts; where a dishonest node says it is, is nobody's fault."""
     problems: list[str] = []
     depth = 0
-    running = {machine.address: machine.node for machine in machines if machine.node is not None}
+    everybody = {machine.address for machine in machines}
+    all_roots: set[bytes] = set()
     for part in parts:
-        nodes = [node for i in part if (node := machines[i].node) is not None]
-        roots = {node.router.tree.root for node in nodes}
+        members = {machines[i].address: node for i in part if (node := machines[i].node) is not None}
+        roots = {node.router.tree.root for node in members.values()}
+        all_roots |= roots
+        depth = max([depth, *(len(node.router.tree.coordinates) - 1 for node in members.values())])
         if len(roots) > 1:
             problems.append(f"{len(roots)} roots in a part of {len(part)} nodes")
-            continue
-        problems += [text for node in nodes if node.label not in dishonest and (text := _misplaced(node, running))]
-        depth = max([depth, *(len(node.router.tree.coordinates) - 1 for node in nodes)])
-    all_roots = {node.router.tree.root for node in running.values()}
+        elif not roots & members.keys() and roots & everybody:
+            problems.append(f"the root of a part of {len(part)} nodes is gone")
+        else:
+            honest = (node for node in members.values() if node.label not in dishonest)
+            problems += [text for node in honest if (text := _misplaced(node, members, everybody))]
     return Standing(parts, len(all_roots), depth, problems)
 
 
-def _misplaced(node: SimNode, running: dict[bytes, SimNode]) -> str | None:
-    """What is wrong with a node's place in the tree, judged by where its parent really is."""
+def _misplaced(node: SimNode, members: dict[bytes, SimNode], everybody: set[bytes]) -> str | None:
+    """What is wrong with a node's place in the tree of its part, judged by where its parent really is."""
     tree = node.router.tree
     if tree.is_root:
         return None
-    parent = running.get(tree.parent)
+    parent = members.get(tree.parent)
     if parent is None:
-        return None if node.name_of(tree.parent).endswith("...") else f"the parent of {node.label} is gone"
+        return f"the parent of {node.label} is out of reach" if tree.parent in everybody else None
     if node.identity.node_addr not in parent.links.peers or tree.parent not in node.links.peers:
         return f"{node.label} and its parent {parent.label} are not linked"
     if tree.coordinates[1:] != parent.router.tree.coordinates:

@@ -40,7 +40,8 @@ def _happenings(report: dict[str, Any]) -> list[str]:
     happenings = report["happenings"]
     for happening in happenings[:40]:
         subjects = " ".join(happening["subjects"][:6])
-        name = f"{happening['name']} {subjects}"[:26]
+        what = "" if happening["action"] == happening["name"] else f" {happening['action']}"
+        name = f"{happening['name']}{what} {subjects}"[:26]
         tree, filters = (_seconds(happening[f"{part}_settled_after_s"]) for part in ("tree", "filters"))
         lines.append(f"  {name:<26}{happening['at_s']:>8.2f}{tree:>17}{filters:>16}")
     if len(happenings) > 40:

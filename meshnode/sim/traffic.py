@@ -22,7 +22,7 @@ _LEAST_SIZE = _HEADER + _TAG.size
 
 PENDING, DELIVERED, REFUSED, EXCUSED = range(4)
 """What became of a packet: nothing yet (at the end: lost), arrived, returned with an ICMPv6 error, or lost for a
-reason that is nobody's fault: an end crashed, there was no path at all, or it was the one that found the path MTU."""
+reason that is nobody's fault: an end crashed, there was no path when it was sent, or it found the path MTU."""
 
 Complain = Callable[[str, str], None]
 """`complain(invariant, detail)` notes a violation."""
@@ -184,7 +184,8 @@ class Receiver:
 
     def _deliver(self, machine: Machine, flow: Flow, index: int) -> None:
         flow.arrived[index] = self._clock.seconds()
-        flow.state[index] = DELIVERED
+        if flow.state[index] != EXCUSED:
+            flow.state[index] = DELIVERED
         if machine.node is not None:
             flow.hops[index] = min(machine.node.last_hops.get(flow.source.address, 0), 255)
 

@@ -11,7 +11,7 @@ from .clock import VirtualClock
 from .links import LinkSpec
 from .machine import Machine, Observer, SimNode
 from .medium import Medium
-from .scenario import Plan, Scenario
+from .scenario import Plan, Scenario, TrafficSpec
 from .standing import Standing, filters_settled, physical_parts, stand
 from .topology import Edge
 from .traffic import Receiver, Traffic
@@ -108,21 +108,29 @@ class World:
             self.medium.connect(names[a], names[b], spec)
 
     def _introduce(self) -> None:
-        """Tell machines whom to dial: one end of each link, drawn by the dice, or both."""
-        dice, both = self.dice("dial"), self.scenario.dial == "both"
+        """Tell machines whom to dial: one end of each link, or both. Who joins late dials, otherwise the dice tell."""
+        dice, both, absent = self.dice("dial"), self.scenario.dial == "both", self.scenario.absent
         for a, b in self.edges:
             left, right = self.machines[a], self.machines[b]
-            if dice.random() < 0.5:
+            turned = dice.random() < 0.5
+            if right.name in absent or (turned and left.name not in absent):
                 left, right = right, left
             left.peers.append(right)
             if both:
                 right.peers.append(left)
 
     def _load(self) -> None:
-        dice = self.dice("traffic")
-        for number, spec in enumerate(self.scenario.traffic):
-            machines = [machine for machine in self.machines if spec.named_pairs or self.honest(machine)]
-            self.traffics.append(Traffic(number, spec, machines, self.clock, self, dice))
+        for spec in self.scenario.traffic:
+            self.add_traffic(spec)
+
+    def add_traffic(self, spec: TrafficSpec) -> Traffic:
+        """Let hosts send; those of dishonest nodes do only when they are named."""
+        number = len(self.traffics)
+        machines = [machine for machine in self.machines if spec.named_pairs or self.honest(machine)]
+        traffic = Traffic(number, spec, machines, self.clock, self, self.dice(f"traffic/{number}"))
+        self.traffics.append(traffic)
+        self.clock.callLater(0.0, traffic.start)
+        return traffic
 
     def _boot(self) -> None:
         dice = self.dice("boot")
@@ -133,8 +141,6 @@ class World:
                 last = max(last, when)
                 self.clock.callLater(when, machine.start)
         self.clock.callLater(last, self._booted)
-        for traffic in self.traffics:
-            self.clock.callLater(0.0, traffic.start)
 
     def _booted(self) -> None:
         self.note("start", "start", [])
