@@ -10,6 +10,7 @@ from typing import Any
 from .expectations import Verdict, counters, judge
 from .invariants import Invariants
 from .measures import stretches, summary
+from .topology import layout
 from .traffic import DELIVERED, EXCUSED, REFUSED, Traffic
 from .world import World
 
@@ -42,6 +43,21 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What a drawing of the run needs.
+
+    `places` are in a unit square, `links` pairs of names, `parents` each node's parent at the end (its own name for a
+    root, None for a node that is down), `history` every change on the way: (seconds, kind, node, other), where kind is
+    `up` or `down` for a peer, `parent`, or `event` with the event's name and whom it was about.
+    """
+
+    places: dict[str, tuple[float, float]]
+    links: list[tuple[str, str]]
+    parents: dict[str, str | None]
+    history: list[tuple[float, str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One run. `report` holds nothing but text, numbers, lists and dictionaries."""
 
@@ -49,6 +65,7 @@ class Result:
     seed: int
     failures: list[str]
     report: dict[str, Any]
+    record: Record
 
     @property
     def passed(self) -> bool:
@@ -100,7 +117,17 @@ def conclude(world: World, invariants: Invariants, samples: list[Sample]) -> Res
         },
         "series": [_sample(sample) for sample in samples],
     }
-    return Result(scenario.name, world.seed, failures, report)
+    return Result(scenario.name, world.seed, failures, report, _record(world))
+
+
+def _record(world: World) -> Record:
+    names = world.plan.names
+    parents = {
+        machine.name: None if machine.node is None else machine.node.name_of(machine.node.router.tree.parent)
+        for machine in world.machines
+    }
+    places = dict(zip(names, layout(world.plan.graph), strict=True))
+    return Record(places, [(names[a], names[b]) for a, b in world.edges], parents, world.observer.history)
 
 
 def _happening(world: World, index: int) -> dict[str, Any]:
