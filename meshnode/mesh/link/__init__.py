@@ -6,8 +6,10 @@ from .initiator import DialRefused
 from .layer import LinkLayer, LinkRun
 from .peer import PeerLink
 from .table import LinkCounters
+from .watch import LINK_DEAD
 
 __all__ = [
+    "LINK_DEAD",
     "DialFailed",
     "DialRefused",
     "FirstRtt",

@@ -34,6 +34,7 @@ class Opened(NamedTuple):
     spans: list[Span]
     failures: int
     replays: int
+    short: int
 
 
 class LinkEpoch:
@@ -98,7 +99,7 @@ def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
     plaintexts: list[bytes] = []
     append = plaintexts.append
     spans: list[Span] = []
-    failures = replays = nbytes = 0
+    failures = replays = short = nbytes = 0
     first = last = -1
     plain = b""
     for frame in frames:
@@ -118,6 +119,7 @@ def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
             window.accept(counter)
             highest = window.highest
         if len(opened) < _MIN_PLAINTEXT:
+            short += 1
             continue
         if counter != last + 1 and nbytes:
             spans.append(_span(first, last, plain, nbytes))
@@ -129,7 +131,7 @@ def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
         append(opened)
     if nbytes:
         spans.append(_span(first, last, plain, nbytes))
-    return Opened(plaintexts, spans, failures, replays)
+    return Opened(plaintexts, spans, failures, replays, short)
 
 
 def _span(first: int, last: int, plaintext: bytes, nbytes: int) -> Span:

@@ -17,7 +17,7 @@ from .responder import MIN_REKEY_AGE
 from .table import LinkTable
 
 _REKEY_DAMPENING = 30.0
-_PROBE_GAP = 2.0
+_PROBE_GAP = 1.0
 _LOST_ANSWER_SECS = 1.0
 
 
@@ -126,6 +126,9 @@ class Initiator:
             # The other side waits for a first frame before it takes us for alive.
             table.heartbeat(peer, now)
         elif handshake.peer is peer:
+            if peer.doubtful:
+                table.spoke(peer, now)
+            peer.last_heard = now
             table.cut_over(peer, epoch, now)
             table.heartbeat(peer, now)
         elif table.identity.node_addr < peer.node_addr and not peer.current.initiator:

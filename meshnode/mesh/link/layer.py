@@ -28,6 +28,7 @@ from .initiator import Initiator
 from .peer import PeerLink
 from .responder import Responder
 from .table import LinkCounters, LinkTable, Random
+from .watch import Watch
 
 _MIN_FRAME = 32
 _PHASE_ESTABLISHED = 0
@@ -62,10 +63,11 @@ class LinkLayer:
         accepts: Callable[[int], bool] = lambda transport_id: True,
         admit: Callable[[PeerIdentity, str], bool] = lambda identity, context: True,
     ) -> None:
-        self._settings = settings
+        self._reports = settings.mmp.mode != "minimal"
         self._table = LinkTable(identity, startup_epoch, settings, entropy, random)
         self._responder = Responder(self._table, accepts, admit, now)
         self._initiator = Initiator(self._table, admit)
+        self._watch = Watch(self._table, self._initiator)
         self.dial = self._initiator.dial
         self.seal = self._table.seal
         self.send = self._table.send
@@ -100,6 +102,12 @@ class LinkLayer:
         table = self._table
         events, table.events = table.events, []
         return events
+
+    def drain_trust_changes(self) -> list[PeerLink]:
+        """Peers that became or ceased to be doubtful or distrusted: use them less, or again. Their links stay."""
+        table = self._table
+        changes, table.trust_changes = table.trust_changes, []
+        return changes
 
     # -- frames in
 
@@ -139,7 +147,7 @@ class LinkLayer:
             frames = [frame for frame in frames if len(frame) >= _MIN_FRAME]
         epoch, owner = found
         opened = open_run(epoch, frames)
-        if opened.failures or opened.replays:
+        if opened.failures or opened.replays or opened.short:
             self._count_refused(owner, opened)
         if opened.plaintexts:
             self._authentic(path, epoch, owner, first[1], opened, runs, now)
@@ -161,6 +169,8 @@ class LinkLayer:
             owner = proved
         if owner.path != path:
             self._table.move(owner, path)
+        if owner.doubtful:
+            self._table.spoke(owner, now)
         ce = bool(flags & FLAG_CE)
         owner.heard(opened, ce, now)
         if owner.stays_with(epoch, now):
@@ -172,6 +182,7 @@ class LinkLayer:
     def _count_refused(self, owner: PeerLink | Candidate, opened: Opened) -> None:
         self.counters.decrypt_failed += opened.failures
         self.counters.replayed += opened.replays
+        self.counters.malformed += opened.short
         if isinstance(owner, PeerLink):
             owner.consecutive_failures += opened.failures
             owner.replays += opened.replays
@@ -202,47 +213,36 @@ class LinkLayer:
         """Take a link message of this layer: reports and Disconnect; a Heartbeat needs nothing more."""
         try:
             if message_type == RECEIVER_REPORT:
-                report = ReceiverReport.parse_link(body)
-                if peer.measurement.receiver_report(report, peer.timestamp(now), now):
-                    self._table.events.append(FirstRtt(peer))
+                self._receiver_report(peer, ReceiverReport.parse_link(body), now)
             elif message_type == SENDER_REPORT:
                 peer.measurement.sender_report(SenderReport.parse_link(body))
+                peer.trust.expectant = True
             elif message_type == DISCONNECT:
                 reason = Disconnect.parse(body).reason
                 self._table.remove(peer, f"disconnected by peer ({reason.name.lower()})", redial=True)
         except WireError:
             self.counters.malformed += 1
 
+    def _receiver_report(self, peer: PeerLink, report: ReceiverReport, now: float) -> None:
+        if peer.measurement.receiver_report(report, peer.timestamp(now), now):
+            self._table.events.append(FirstRtt(peer))
+        if self._reports:  # else there is little of ours to report on
+            peer.trust.reported(now)
+
     # -- time
 
     def next_deadline(self) -> float | None:
-        return self._initiator.next_deadline()
+        deadlines = (self._initiator.next_deadline(), self._watch.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         self._initiator.handle_timeout(now)
+        self._watch.handle_timeout(now)
 
     def tick(self, now: float) -> None:
         """Once a second: reports, heartbeats, liveness and rekeys of every peer (spec 01 section 12)."""
-        table = self._table
-        table.candidates.expire(now)
-        for peer in list(table.peers.values()):
-            if self._is_dead(peer, now):
-                table.remove(peer, "link dead: nothing heard", redial=True)
-                continue
-            for report in peer.measurement.reports_due(now):
-                table.send(peer, report, now)
-            self._keep_alive(peer, now)
-            table.end_drains(peer, now)
-            if self._initiator.rekey_due(peer, now) or (peer.rekey is None and peer.is_silent(now)):
-                self._initiator.rekey(peer, now)
-
-    def _is_dead(self, peer: PeerLink, now: float) -> bool:
-        return now - peer.last_heard >= self._settings.link_dead_timeout_secs
-
-    def _keep_alive(self, peer: PeerLink, now: float) -> None:
-        last = peer.last_heartbeat
-        if last is None or now - last >= self._settings.heartbeat_interval_secs:
-            self._table.heartbeat(peer, now)
+        self._table.candidates.expire(now)
+        self._watch.tick(now)
 
     # -- closing
 

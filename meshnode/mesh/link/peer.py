@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 from meshnode.identity import PeerIdentity
 from meshnode.mesh.mmp import Measurement
+from meshnode.mesh.rate_limit import TokenBucket
 
 from .epoch import LinkEpoch, Opened
 from .events import Path
 from .handshake import Handshake
-
-MIN_SILENCE = 2.5
-"""Seconds without a frame after which a link that should speak is probed."""
+from .trust import Trust
 
 _SWAP_PATIENCE = 2.5
+_RHYTHM_DECAY = 0.98
+_SOUNDING_SECS, _SOUNDING_SHARE = 30.0, 0.2
 
 
 class Draining(NamedTuple):
@@ -28,7 +29,8 @@ class PeerLink:
     """One active peer (spec 01 section 4).
 
     Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
-    rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes.
+    rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes. A `doubtful` peer
+    is being probed because it is silent, a `distrusted` one did not answer that either.
     """
 
     __slots__ = (
@@ -37,6 +39,8 @@ class PeerLink:
         "bytes_sent",
         "consecutive_failures",
         "current",
+        "distrusted",
+        "doubtful",
         "draining",
         "established_at",
         "handshake_reply",
@@ -57,9 +61,12 @@ class PeerLink:
         "rekeys",
         "remote_epoch",
         "replays",
-        "rhythm",
         "session_start",
+        "sounded_at",
+        "sounding_budget",
+        "soundings",
         "swapped_at",
+        "trust",
     )
 
     def __init__(
@@ -91,7 +98,11 @@ class PeerLink:
         self.rekey: Handshake | None = None
         self.rekeys = 0
         self.jitter = jitter
-        self.rhythm = 0.0
+        self.trust = Trust()
+        self.doubtful = self.distrusted = False
+        self.soundings = 0
+        self.sounded_at = now
+        self.sounding_budget = TokenBucket(_SOUNDING_SECS, _SOUNDING_SHARE, now)
         self.consecutive_failures = self.replays = 0
         self.packets_sent = self.packets_recv = self.bytes_sent = self.bytes_recv = 0
 
@@ -104,8 +115,8 @@ class PeerLink:
 
     def heard(self, opened: Opened, ce: bool, now: float) -> None:
         """Account for authentic frames that arrived together."""
-        gap = now - self.last_heard
-        self.rhythm = gap if gap > self.rhythm else self.rhythm * 0.999
+        gap, trust = now - self.last_heard, self.trust
+        trust.rhythm = gap if gap > trust.rhythm else trust.rhythm * _RHYTHM_DECAY
         self.last_heard = now
         self.consecutive_failures = 0
         measurement = self.measurement
@@ -133,5 +144,12 @@ class PeerLink:
 
     def is_silent(self, now: float) -> bool:
         """Whether a link that should speak has not, for longer than its own rhythm and round trip explain."""
-        patience = max(MIN_SILENCE, 1.5 * self.rhythm, 4 * (self.measurement.srtt_ms or 0) / 1000)
-        return now - self.last_heard >= patience
+        return now - self.last_heard >= self.trust.patience(self.measurement.srtt_ms)
+
+    def is_broken(self, now: float) -> bool:
+        """Whether probing was in vain, or the peer does not hear us."""
+        return now >= self.broken_at() or self.trust.is_deaf(self.measurement.srtt_ms, now)
+
+    def broken_at(self) -> float:
+        """When probing must have had an answer, if nothing is heard until then."""
+        return self.last_heard + self.trust.broken_after(self.measurement.srtt_ms)

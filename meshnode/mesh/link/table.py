@@ -74,6 +74,8 @@ class LinkTable:
         self.replies: dict[bytes, bytes] = {}
         self.outbound: list[tuple[Path, bytes]] = []
         self.events: list[LinkEvent] = []
+        self.trust_changes: list[PeerLink] = []
+        self.watch_at = float("inf")
         self._link_ids = 0
 
     # -- indices
@@ -106,6 +108,7 @@ class LinkTable:
         self.by_path[path] = peer
         self.epochs[epoch.our_index] = (epoch, peer)
         self.events.append(PeerUp(peer))
+        self.watch_at = now
         return peer
 
     def remove(self, peer: PeerLink, reason: str, redial: bool) -> None:
@@ -185,6 +188,13 @@ class LinkTable:
 
     def _draw_jitter(self) -> int:
         return self.random.randint(-REKEY_JITTER_SECS, REKEY_JITTER_SECS)
+
+    def spoke(self, peer: PeerLink, now: float) -> None:
+        """A doubtful peer was heard: rely on it again, unless it has disappointed too often lately."""
+        silence, srtt_ms = now - peer.last_heard, peer.measurement.srtt_ms
+        if not peer.distrusted or peer.trust.regains(silence, srtt_ms, now):
+            peer.doubtful = peer.distrusted = False
+            self.trust_changes.append(peer)
 
     # -- sending
 

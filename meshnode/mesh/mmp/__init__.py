@@ -2,5 +2,6 @@
 
 from meshnode.mesh.mmp.measurement import Measurement
 from meshnode.mesh.mmp.path_mtu import PathMtuState
+from meshnode.mesh.mmp.quality import CostRange
 
-__all__ = ["Measurement", "PathMtuState"]
+__all__ = ["CostRange", "Measurement", "PathMtuState"]

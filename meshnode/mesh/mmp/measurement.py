@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshnode.mesh.mmp.ewma import Trends
-from meshnode.mesh.mmp.quality import Quality
+from meshnode.mesh.mmp.quality import CostRange, Quality
 from meshnode.mesh.mmp.receiver import ReceiverState
 from meshnode.mesh.mmp.schedule import MeasurementKind, ReportSchedule
 from meshnode.mesh.mmp.sender import SenderState
@@ -95,7 +95,7 @@ class Measurement:
         srtt_us = self.quality.rtt.srtt_us
         if srtt_us is not None:
             self.schedule.update(srtt_us)
-        self.quality.reverse(self.receiver.packets_received, self.receiver.highest_counter)
+        self.quality.reverse(self.receiver.packets_received, self.receiver.highest_counter, now)
         return first
 
     def sender_report(self, report: SenderReport) -> None:
@@ -159,10 +159,15 @@ class Measurement:
         return self.receiver.ecn_ce_count
 
     @property
+    def cost_range(self) -> CostRange | None:
+        """Cost for parent selection and routing in detail; None while no round trip was measured."""
+        return self.quality.cost()
+
+    @property
     def link_cost(self) -> float | None:
-        """Cost for parent selection and routing, at least 1; None while no round trip was measured (section 11.6)."""
-        srtt_us = self.quality.rtt.srtt_us
-        return None if srtt_us is None else self.quality.etx * (1.0 + srtt_us / 100_000)
+        """The likely cost by the recent past, at least 1 (sections 3.5 and 11.6)."""
+        cost = self.quality.cost()
+        return None if cost is None else cost.recent
 
     @property
     def smoothed_cost(self) -> float | None:

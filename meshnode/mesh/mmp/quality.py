@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
+from meshnode.mesh.mmp.delivery import LASTING, RECENT, DeliveryWindow
 from meshnode.mesh.mmp.ewma import SmoothedRtt, Trends
 from meshnode.wire.reports import ReceiverReport
 
 MAX_ETX = 100.0
+LOSS_SURCHARGE = 12.0
+RTT_SAMPLES = 5
+
+
+class CostRange(NamedTuple):
+    """What it costs to use a link, at least 1, by different ways of looking at the measurements.
+
+    `recent` and `steady` are the likely figures by the last 12 and 120 seconds, `low` is the best that the last 12
+    allow, `high` the worst that the last 120 allow.
+    """
+
+    low: float
+    recent: float
+    steady: float
+    high: float
 
 
 class Quality:
     """Round-trip time, delivery ratios, ETX and goodput of one link or session."""
 
     __slots__ = (
+        "_cost",
         "_previous",
         "_previous_at",
         "_reverse_baseline",
+        "_rtt_samples",
+        "_towards_peer",
+        "_towards_us",
         "arith_failures",
         "delivery_forward",
         "delivery_reverse",
@@ -38,6 +61,10 @@ class Quality:
         self._previous: ReceiverReport | None = None
         self._previous_at = 0.0
         self._reverse_baseline: tuple[int, int] | None = None
+        self._rtt_samples: deque[int] = deque(maxlen=RTT_SAMPLES)
+        self._cost: CostRange | None = None
+        self._towards_peer = DeliveryWindow()
+        self._towards_us = DeliveryWindow()
 
     def receiver_report(self, report: ReceiverReport, my_timestamp: int, now: float) -> bool:
         """Take the peer's report; True when it gave the first round-trip sample.
@@ -45,6 +72,7 @@ class Quality:
         `my_timestamp` is our own milliseconds since the current epoch began, modulo 2**32.
         """
         self.reports_seen += 1
+        self._cost = None
         previous = self._previous
         if previous is not None and _is_stale(report, previous):
             if not _counter_restarted(report, previous):
@@ -52,18 +80,21 @@ class Quality:
             previous = None
         first = self._sample_rtt(report, my_timestamp)
         if previous is not None:
-            self._sample_forward(report, previous)
+            self._sample_forward(report, previous, now)
             self._sample_goodput(report.cumulative_bytes_recv - previous.cumulative_bytes_recv, now)
         self.trends.jitter.add(float(report.jitter))
         self._previous, self._previous_at = report, now
         return first
 
-    def reverse(self, packets: int, highest_counter: int) -> None:
+    def reverse(self, packets: int, highest_counter: int, now: float = 0.0) -> None:
         """Take our own receiver's totals: the delivery ratio towards us."""
+        self._cost = None
         baseline, self._reverse_baseline = self._reverse_baseline, (packets, highest_counter)
         if baseline is None or highest_counter <= baseline[1]:
             return
-        self.delivery_reverse = _ratio(packets - baseline[0], highest_counter - baseline[1])
+        received, expected = packets - baseline[0], highest_counter - baseline[1]
+        self.delivery_reverse = _ratio(received, expected)
+        self._towards_us.add(received, expected, now)
         self._update_etx()
 
     def rekeyed(self) -> None:
@@ -72,6 +103,31 @@ class Quality:
         self._reverse_baseline = None
         self.delivery_forward = 1.0
 
+    def cost(self) -> CostRange | None:
+        """The cost of the link; None while no round trip was measured.
+
+        Round trips that took less than a millisecond count as measured: on a fast network there are no others.
+        """
+        if self._cost is None and (self.rtt.srtt_us is not None or self.zero_samples):
+            self._cost = self._judge(self.rtt.srtt_us or 0)
+        return self._cost
+
+    def is_vague(self) -> bool:
+        """Whether more frames towards the peer would tell how much the link loses."""
+        return self._towards_peer.is_vague()
+
+    def _judge(self, srtt_us: int) -> CostRange:
+        there, back = self._towards_peer.delivery(RECENT), self._towards_us.delivery(RECENT)
+        there_lasting, back_lasting = self._towards_peer.delivery(LASTING), self._towards_us.delivery(LASTING)
+        wobble = self.rtt.variance_us // 2
+        recent = _cost(there.likely * back.likely, srtt_us)
+        return CostRange(
+            low=_cost(there.high * back.high, min(self._rtt_samples, default=0)),
+            recent=recent,
+            steady=_cost(there_lasting.likely * back_lasting.likely, srtt_us),
+            high=max(_cost(there_lasting.low * back_lasting.low, srtt_us + wobble), recent),
+        )
+
     def _sample_rtt(self, report: ReceiverReport, my_timestamp: int) -> bool:
         if report.timestamp_echo == 0:
             return False
@@ -79,6 +135,7 @@ class Quality:
         if rtt_ms < 0:
             self.arith_failures += 1
             return False
+        self._rtt_samples.append(rtt_ms * 1000)
         if rtt_ms == 0:
             self.zero_samples += 1
             return False
@@ -88,11 +145,13 @@ class Quality:
         self.trends.rtt.add(rtt_ms * 1000.0)
         return first
 
-    def _sample_forward(self, report: ReceiverReport, previous: ReceiverReport) -> None:
+    def _sample_forward(self, report: ReceiverReport, previous: ReceiverReport, now: float) -> None:
         span = report.highest_counter - previous.highest_counter
         if span <= 0:
             return
-        self.delivery_forward = _ratio(report.cumulative_packets_recv - previous.cumulative_packets_recv, span)
+        received = report.cumulative_packets_recv - previous.cumulative_packets_recv
+        self.delivery_forward = _ratio(received, span)
+        self._towards_peer.add(received, span, now)
         self.trends.loss.add(1.0 - self.delivery_forward)
         self._update_etx()
 
@@ -108,6 +167,16 @@ class Quality:
         delivered = self.delivery_forward * self.delivery_reverse
         self.etx = MAX_ETX if delivered <= 0 else min(max(1.0 / delivered, 1.0), MAX_ETX)
         self.trends.etx.add(self.etx)
+
+
+def _cost(delivered: float, srtt_us: int) -> float:
+    """The cost of section 11.6 with a surcharge on loss.
+
+    Nothing on a link sends lost frames again, so a lossy hop spoils a whole path, which one more hop does not; the
+    expected number of transmissions alone would prefer the former.
+    """
+    transmissions = min(1.0 / delivered, MAX_ETX)
+    return (transmissions + LOSS_SURCHARGE * (1.0 - delivered)) * (1.0 + srtt_us / 100_000)
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -1,0 +1,99 @@
+"""Looking after the peers in time: reports, heartbeats, silence, rekeys (spec 01 sections 8.1, 9 and 12)."""
+
+from __future__ import annotations
+
+from meshnode.wire.link import Heartbeat
+
+from .initiator import Initiator
+from .peer import PeerLink
+from .table import LinkTable
+
+LINK_DEAD = "link dead: nothing heard"
+_EARLY_REPORTS = (0.1, 0.3, 0.7)
+"""Seconds after promotion at which reports leave besides the ticks: a link should be measured before it is judged."""
+
+_SOUNDINGS = 5
+_SOUNDING_GAP = 0.15
+_NEVER = float("inf")
+
+
+class Watch:
+    """Does for every peer what is due. `table.watch_at` is when something is due before the next tick."""
+
+    def __init__(self, table: LinkTable, initiator: Initiator) -> None:
+        self._table = table
+        self._initiator = initiator
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timeout` wants to be called."""
+        return None if self._table.watch_at == _NEVER else self._table.watch_at
+
+    def handle_timeout(self, now: float) -> None:
+        """Judge the silent peers, and report to the new ones."""
+        table = self._table
+        if now < table.watch_at:
+            return
+        for peer in table.peers.values():
+            if now - peer.promoted_at <= _EARLY_REPORTS[-1] + 0.1:
+                self._report(peer, now)
+            self._sound(peer, now)
+            self._judge(peer, now)
+        self._set_alarm(now)
+
+    def tick(self, now: float) -> None:
+        """Everything that recurs, for every peer."""
+        table, settings = self._table, self._table.settings
+        for peer in list(table.peers.values()):
+            if now - peer.last_heard >= settings.link_dead_timeout_secs:
+                table.remove(peer, LINK_DEAD, redial=True)
+                continue
+            self._report(peer, now)
+            last = peer.last_heartbeat
+            if last is None or now - last >= settings.heartbeat_interval_secs:
+                table.heartbeat(peer, now)
+            table.end_drains(peer, now)
+            if self._initiator.rekey_due(peer, now):
+                self._initiator.rekey(peer, now)
+            self._judge(peer, now)
+            if peer.measurement.quality.is_vague() and peer.sounding_budget.allow(now):
+                peer.soundings = _SOUNDINGS
+        self._set_alarm(now)
+
+    def _report(self, peer: PeerLink, now: float) -> None:
+        for report in peer.measurement.reports_due(now):
+            self._table.send(peer, report, now)
+
+    def _sound(self, peer: PeerLink, now: float) -> None:
+        """Send one of the Heartbeats that tell sooner how much a link loses."""
+        if peer.soundings and now >= peer.sounded_at + _SOUNDING_GAP:
+            peer.soundings -= 1
+            peer.sounded_at = now
+            self._table.send(peer, Heartbeat().encode(), now)
+
+    def _judge(self, peer: PeerLink, now: float) -> None:
+        """Probe a silent peer with a fresh handshake; doubt it meanwhile, and distrust it when nothing comes back."""
+        silent = peer.is_silent(now)
+        if silent and peer.rekey is None:
+            self._initiator.rekey(peer, now)
+        if not peer.distrusted and peer.is_broken(now):
+            peer.trust.lose(now)
+            peer.doubtful = peer.distrusted = True
+            self._table.trust_changes.append(peer)
+        elif silent and peer.trust.expectant and not peer.doubtful:
+            peer.doubtful = True
+            self._table.trust_changes.append(peer)
+
+    def _set_alarm(self, now: float) -> None:
+        self._table.watch_at = min((self._due(peer, now) for peer in self._table.peers.values()), default=_NEVER)
+
+    def _due(self, peer: PeerLink, now: float) -> float:
+        """When `peer` is to be looked at next, other things being equal."""
+        early = next((peer.promoted_at + age for age in _EARLY_REPORTS if peer.promoted_at + age > now), _NEVER)
+        if peer.soundings:
+            early = min(early, peer.sounded_at + _SOUNDING_GAP)
+        if peer.distrusted:
+            return early
+        silent_at = peer.last_heard + peer.trust.patience(peer.measurement.srtt_ms)
+        if silent_at > now:
+            return min(early, silent_at)
+        return min(early, max(peer.broken_at(), now + 0.1))
