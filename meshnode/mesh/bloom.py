@@ -147,11 +147,11 @@ class FilterExchange:
         return True
 
     def outgoing(self) -> dict[NodeAddr, int]:
-        """What we tell each peer: ourselves, and what lies behind our tree peers other than that peer."""
+        """What we tell each peer: ourselves, and what lies behind our trusted tree peers other than that peer."""
         contributions = [
             (address, neighbour.filter)
             for address, neighbour in self._neighbours.items()
-            if neighbour.filter is not None and self._is_tree_peer(address)
+            if neighbour.filter is not None and neighbour.trusted and self._is_tree_peer(address)
         ]
         unions = [self._own]  # of everything up to each contributor; with the rest, all but that one in linear time
         for _, bits in contributions:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.bloom import member_mask
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
-from meshnode.mesh.neighbour import Neighbours
-from meshnode.mesh.rate_limit import IntervalLimiter
+from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.rate_limit import IntervalLimiter, TokenBucket
 from meshnode.mesh.settings import LookupSettings
 from meshnode.wire.errors import WireError
 from meshnode.wire.lookup import LookupRequest, LookupResponse
 
 RECENT_CAPACITY = 4096
 FORWARD_LIMIT_AGE = 60.0
+MAX_BUDGETS = 1024
+ORIGINS_AT_ONCE = 64.0
+ORIGINS_PER_SECOND = 16.0
 BACKOFF_CAPACITY = 4096
 PATH_MTU_FLOOR = 256
 UNKNOWN_MTU = 65535
@@ -61,11 +64,12 @@ class RecentRequest:
 
 @dataclass(slots=True)
 class PendingLookup:
-    """A lookup of ours; `attempt` counts from 1, times are monotonic seconds."""
+    """A lookup of ours; `attempt` counts from 1, times are monotonic seconds. `asked` are the peers of this attempt."""
 
     initiated: float
     last_sent: float
     attempt: int = 1
+    asked: list[NodeAddr] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,32 @@ class Backoff:
 
     def clear(self) -> None:
         self._failures.clear()
+
+
+class RelayLimit:
+    """Which requests are relayed: each origin's for a target once per interval, and so many for a target in all.
+
+    After a change in the mesh many nodes ask for the same target at once; all but one would be left without an answer
+    for seconds if they had to share one interval, as they do where the reference relays.
+    """
+
+    __slots__ = ("_budgets", "_repeats")
+
+    def __init__(self, interval: float) -> None:
+        self._repeats: IntervalLimiter[tuple[NodeAddr, NodeAddr]] = IntervalLimiter(interval, FORWARD_LIMIT_AGE)
+        self._budgets: dict[NodeAddr, TokenBucket] = {}
+
+    def allow(self, target: NodeAddr, origin: NodeAddr, now: float) -> bool:
+        """Whether to relay a request now; a refused one costs nothing."""
+        if not self._repeats.allow((target, origin), now):
+            return False
+        budget = self._budgets.pop(target, None)
+        if budget is None:
+            if len(self._budgets) >= MAX_BUDGETS:
+                del self._budgets[next(iter(self._budgets))]
+            budget = TokenBucket(ORIGINS_AT_ONCE, ORIGINS_PER_SECOND, now)
+        self._budgets[target] = budget
+        return budget.allow(now)
 
 
 class Mesh(Protocol):
@@ -155,9 +185,7 @@ class Lookups:
         self._entropy = entropy
         self._identity_of = identity_of
         self._mesh = mesh
-        self._forward_limit: IntervalLimiter[NodeAddr] = IntervalLimiter(
-            settings.forward_min_interval_secs, FORWARD_LIMIT_AGE
-        )
+        self._forward_limit = RelayLimit(settings.forward_min_interval_secs)
         self.backoff = Backoff(settings.backoff_base_secs, settings.backoff_max_secs)
         self.counters = LookupCounters()
         self.lookup_resp_mtu_below_floor = 0  # published in the family `errors`
@@ -181,11 +209,22 @@ class Lookups:
             counters.req_bloom_miss += 1
             self.backoff.record_failure(target, now)
             return False
-        if self._ask(target) == 0:
+        asked = self._ask(target)
+        if not asked:
             self.backoff.record_failure(target, now)
             return False
-        self.pending[target] = PendingLookup(now, now)
+        self.pending[target] = PendingLookup(now, now, asked=asked)
         return True
+
+    def heard_filter(self, peer: NodeAddr) -> None:
+        """A tree peer tells anew what lies behind it: ask it as well for what it was not asked for yet."""
+        neighbour = self._mesh.neighbours.get(peer)
+        if neighbour is None or not neighbour.trusted or not self._mesh.is_tree_peer(peer):
+            return
+        for target, lookup in self.pending.items():
+            if peer not in lookup.asked and _claims(neighbour, member_mask(target)):
+                lookup.asked.append(peer)
+                self._mesh.send(peer, self._request(target))
 
     def advance(self, now: float) -> None:
         """Repeat or give up the lookups whose attempt has had its time."""
@@ -200,7 +239,7 @@ class Lookups:
             else:
                 lookup.attempt += 1
                 lookup.last_sent = now
-                self._ask(target)
+                lookup.asked = self._ask(target)
 
     def next_deadline(self) -> float | None:
         return min((self._attempt_deadline(lookup) for lookup in self.pending.values()), default=None)
@@ -209,27 +248,34 @@ class Lookups:
         ladder = self._settings.attempt_timeouts_secs
         return lookup.last_sent + (ladder[min(lookup.attempt, len(ladder)) - 1] if ladder else 0)
 
-    def _ask(self, target: NodeAddr) -> int:
-        """Send one attempt to the tree peers that may know `target`; the number of peers asked."""
-        mesh = self._mesh
+    def _ask(self, target: NodeAddr) -> list[NodeAddr]:
+        """Send one attempt to the tree peers that may know `target`; the peers asked."""
         self.counters.req_initiated += 1
-        request = LookupRequest(
+        request = self._request(target)
+        peers = [address for address in self._claimants(target) if self._mesh.is_tree_peer(address)]
+        for peer in peers:
+            self._mesh.send(peer, request)
+        return peers
+
+    def _request(self, target: NodeAddr) -> bytes:
+        return LookupRequest(
             request_id=int.from_bytes(self._entropy(8), "little"),
             target=target,
             origin=self._identity.node_addr,
             ttl=self._settings.ttl,
             min_mtu=0,
-            origin_coordinates=mesh.own_coordinates,
+            origin_coordinates=self._mesh.own_coordinates,
         ).encode()
-        peers = [address for address in self._claimants(target) if mesh.is_tree_peer(address)]
-        for peer in peers:
-            mesh.send(peer, request)
-        return len(peers)
+
+    def can_ask(self, target: NodeAddr) -> bool:
+        """Whether a tree peer claims to reach `target`."""
+        return any(self._mesh.is_tree_peer(address) for address in self._claimants(target))
 
     def _claimants(self, target: NodeAddr) -> list[NodeAddr]:
-        """The peers whose filter contains `target`."""
-        mask = member_mask(target)
-        return [a for a, n in self._mesh.neighbours.items() if n.filter is not None and n.filter & mask == mask]
+        """The peers whose filter contains `target`; distrusted ones only while there are no others at all."""
+        mask, neighbours = member_mask(target), self._mesh.neighbours
+        alone = not any(neighbour.trusted for neighbour in neighbours.values())
+        return [a for a, n in neighbours.items() if (n.trusted or alone) and _claims(n, mask)]
 
     # Relay and target
 
@@ -264,6 +310,9 @@ class Lookups:
 
     def _answer(self, request: LookupRequest, peer: NodeAddr, now: float) -> None:
         self.counters.req_target_is_us += 1
+        if request.origin in self.pending:  # we were asking each other, and this is where the origin is
+            del self.pending[request.origin]
+            self.found.append(Found(request.origin, request.origin_coordinates, None))
         response = LookupResponse(
             request_id=request.request_id,
             target=request.target,
@@ -283,7 +332,7 @@ class Lookups:
         if request.ttl == 0:
             counters.req_ttl_exhausted += 1
             return
-        if not self._forward_limit.allow(request.target, now):
+        if not self._forward_limit.allow(request.target, request.origin, now):
             counters.req_forward_rate_limited += 1
             return
         counters.req_forwarded += 1
@@ -339,3 +388,7 @@ class Lookups:
         if not usable:
             self.lookup_resp_mtu_below_floor += 1
         self.found.append(Found(target, response.target_coordinates, response.path_mtu if usable else None))
+
+
+def _claims(neighbour: Neighbour, mask: int) -> bool:
+    return neighbour.filter is not None and neighbour.filter & mask == mask

@@ -44,7 +44,9 @@ class Outgoing:
 class Neighbour:
     """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes.
 
-    `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter.
+    `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter. Traffic
+    avoids a `doubtful` peer where it can, and a detour to a `poor` one may be worth it; what a distrusted one announced
+    does not count while there are others.
     """
 
     identity: PeerIdentity
@@ -54,6 +56,9 @@ class Neighbour:
     filter_sequence: int = 0
     filter_received_at: float | None = None
     filter_sent: int | None = None
+    doubtful: bool = False
+    poor: bool = False
+    trusted: bool = True
     announce: Outgoing = field(default_factory=Outgoing)
     filter_announce: Outgoing = field(default_factory=Outgoing)
 

@@ -10,6 +10,8 @@ from meshnode.mesh.coordinates import INFINITE, Coordinates, NodeAddr, distance
 from meshnode.mesh.neighbour import Neighbours
 
 UNMEASURED_COST = 1.0
+STEADINESS = 0.85
+"""How the cost of the hop in use is weighed: measurements waver, and packets on changing ways overtake each other."""
 
 
 class RouteClass(Enum):
@@ -28,16 +30,37 @@ def nearest_hop(
     destination: Coordinates,
     neighbours: Neighbours,
     link_cost: Callable[[NodeAddr], float | None],
+    favourite: NodeAddr | None = None,
 ) -> NodeAddr | None:
-    """The peer to forward to, for a destination that is no direct peer.
+    """The peer to forward to, for a destination that is no reliable direct peer.
 
     Only peers strictly nearer than we are come into question, which keeps a mesh free of loops. Those whose filter
-    contains the destination go first, cheapest link first; without any, the nearest one along the tree is taken.
+    contains the destination go first, cheapest link first; without any, the nearest one along the tree is taken. A
+    doubtful peer is the second choice after any other, a distrusted one none as long as there are others: no way at all
+    is better, as it makes us look for one. The `favourite`, as a rule the choice so far, stays until another one is
+    clearly cheaper.
     """
-    target = destination[0]
-    paths = {a: n.position.coordinates for a, n in neighbours.items() if n.position is not None}
+    paths = {a: n.position.coordinates for a, n in neighbours.items() if n.position is not None and not n.doubtful}
+    hop = _nearest_hop(mine, destination, neighbours, paths, link_cost, favourite)
+    if hop is not None or len(paths) == len(neighbours):
+        return hop
+    alone = not any(neighbour.trusted for neighbour in neighbours.values())
+    paths = {
+        a: n.position.coordinates for a, n in neighbours.items() if n.position is not None and (n.trusted or alone)
+    }
+    return _nearest_hop(mine, destination, neighbours, paths, link_cost, favourite)
+
+
+def _nearest_hop(
+    mine: Coordinates,
+    destination: Coordinates,
+    neighbours: Neighbours,
+    paths: Mapping[NodeAddr, Coordinates],
+    link_cost: Callable[[NodeAddr], float | None],
+    favourite: NodeAddr | None,
+) -> NodeAddr | None:
     limit = distance(mine, destination)
-    mask = member_mask(target)
+    mask = member_mask(destination[0])
     candidates = []
     for address, path in paths.items():
         bits = neighbours[address].filter
@@ -46,7 +69,8 @@ def nearest_hop(
         hops = distance(path, destination)
         if hops < limit:
             cost = link_cost(address)
-            candidates.append((UNMEASURED_COST if cost is None else cost, hops, address))
+            cost = UNMEASURED_COST if cost is None else cost
+            candidates.append((cost * STEADINESS if address == favourite else cost, hops, address))
     if candidates:
         return min(candidates)[2]
     return greedy_hop(mine, destination, paths)

@@ -10,6 +10,7 @@ from meshnode.mesh.announce import AnnounceExchange
 from meshnode.mesh.bloom import BloomCounters, FilterExchange
 from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
 from meshnode.mesh.lookup import LookupCounters, Lookups
+from meshnode.mesh.mmp.quality import CostRange
 from meshnode.mesh.neighbour import Neighbour, Neighbours
 from meshnode.mesh.next_hop import RouteClass, classify, nearest_hop
 from meshnode.mesh.rate_limit import IntervalLimiter
@@ -26,10 +27,14 @@ from meshnode.mesh.warming import FLAG_COORDINATES, FLAG_UNENCRYPTED, Verdict, e
 from meshnode.wire.signals import CoordinatesRequired, MtuExceeded, PathBroken
 
 TREE_ANNOUNCE, FILTER_ANNOUNCE, LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x10, 0x20, 0x30, 0x31
-SECOND_LOOK = 2.0
+SECOND_LOOK = 0.7
 SIGNAL_INTERVAL = 0.1
 SIGNAL_MEMORY = 10.0
 MAX_DECISIONS = 4096
+MAX_MISSED = 256
+POOR_COST, GOOD_COST = 2.2, 1.6
+COST_OF_A_HOP = 1.0
+MISSED_MEMORY = 15.0
 DATAGRAM_HEADER = 35  # as counted: without the link message type byte
 
 __all__ = [
@@ -57,8 +62,9 @@ class RouterCounters:
 class Router:
     """Sans-IO: after every call the owner drains `outbound` and `events`, then arms a timer for `next_deadline()`.
 
-    `outbound` holds (peer, link message with type byte). `link_cost` tells a peer's measured cost or None,
-    `identity_of` the public key known for a target or None. `now` is monotonic seconds, `wall` Unix seconds.
+    `outbound` holds (peer, link message with type byte). `link_cost` tells a peer's measured cost or None, `cost_range`
+    the same in detail, `identity_of` the public key known for a target or None. `now` is monotonic seconds, `wall` Unix
+    seconds.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Router:
         wall: float,
         link_cost: Callable[[NodeAddr], float | None],
         identity_of: Callable[[NodeAddr], PeerIdentity | None],
+        cost_range: Callable[[NodeAddr], CostRange | None] = lambda address: None,
     ) -> None:
         self.me = identity.node_addr
         self.outbound: list[tuple[NodeAddr, bytes]] = []
@@ -78,7 +85,8 @@ class Router:
         self.mesh_size_estimate: int | None = None
         self._settings = settings
         self._link_cost = link_cost
-        self.tree = Tree(identity, settings.tree, entropy, self.neighbours, link_cost, wall)
+        self._cost_range = cost_range
+        self.tree = Tree(identity, settings.tree, entropy, self.neighbours, link_cost, wall, cost_range)
         self.announces = AnnounceExchange(self.tree, settings.tree, self.neighbours, self.send)
         self.filters = FilterExchange(
             self.me, settings.bloom, self.neighbours, self.tree.is_tree_peer, _announce_pending, self.send
@@ -88,8 +96,11 @@ class Router:
         self.counters = RouterCounters(self.tree.counters, self.filters.counters, self.lookups.counters)
         self._signals: IntervalLimiter[NodeAddr] = IntervalLimiter(SIGNAL_INTERVAL, SIGNAL_MEMORY)
         self._decisions: dict[NodeAddr, tuple[Coordinates, NodeAddr | None]] = {}
+        self._previous = self._decisions
+        self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
         self._reevaluated_at: float | None = None
         self._second_look_at: float | None = None
+        self._measured: set[NodeAddr] = set()
 
     # Peers
 
@@ -116,15 +127,42 @@ class Router:
         was_parent = not self.tree.is_root and self.tree.parent == address
         del self.neighbours[address]
         if was_parent:
-            before = self.tree.parent, self.tree.coordinates
-            self.counters.tree.parent_losses += 1
-            self.tree.recover(now, wall)
-            self.coordinate_cache.drop_through(self.me)
-            self.coordinate_cache.drop_foreign(self.tree.root)
-            self.announces.mark_all()
-            self._report_position(before, now)
+            self._lose_parent(now, wall)
         self.filters.mark_all()
-        self._decisions.clear()
+        self._forget_decisions()
+
+    def set_trust(self, address: NodeAddr, doubtful: bool, trusted: bool, now: float, wall: float) -> None:
+        """The link to a peer became silent (`doubtful`), or stayed so while probed (not `trusted`), or recovered.
+
+        A distrusted peer is treated as lost as far as there are others to turn to, but its announcements are kept.
+        """
+        neighbour = self.neighbours.get(address)
+        if neighbour is None:
+            return
+        neighbour.doubtful = doubtful
+        self._forget_decisions()
+        if trusted == neighbour.trusted:
+            return
+        neighbour.trusted = trusted
+        if trusted:
+            self.announces.send(neighbour, now)
+            self._reconsider(now, wall)
+        elif self.tree.parent == address and not self.tree.is_root and self._has_trusted_peer():
+            self._lose_parent(now, wall)
+        self.filters.mark_changed(excluded=b"")
+
+    def _has_trusted_peer(self) -> bool:
+        return any(neighbour.trusted for neighbour in self.neighbours.values())
+
+    def _lose_parent(self, now: float, wall: float) -> None:
+        """The parent is gone or of no use: take another or become root."""
+        before = self.tree.parent, self.tree.coordinates
+        self.counters.tree.parent_losses += 1
+        self.tree.recover(now, wall)
+        self.coordinate_cache.drop_through(self.me)
+        self.coordinate_cache.drop_foreign(self.tree.root)
+        self.announces.mark_all()
+        self._report_position(before, now)
 
     def set_link_mtu(self, address: NodeAddr, mtu: int) -> None:
         """Note the largest link frame that fits towards a peer."""
@@ -144,7 +182,7 @@ class Router:
         self.lookups.backoff.clear()
         self.announces.send(neighbour, now)
         neighbour.filter_announce.pending = True
-        self._decisions.clear()
+        self._forget_decisions()
 
     # Messages and time
 
@@ -155,28 +193,34 @@ class Router:
         elif msg_type == FILTER_ANNOUNCE:
             if self.filters.receive(peer, body, now):
                 self.filters.mark_changed(excluded=peer)
-                self._decisions.clear()
+                self._forget_decisions()
+                self.lookups.heard_filter(peer)
+                self._look_up_missed(now)
         elif msg_type == LOOKUP_REQUEST:
             self.lookups.request(peer, body, now)
+            self._drain_lookups(now)
         elif msg_type == LOOKUP_RESPONSE:
             self.lookups.response(body)
             self._drain_lookups(now)
 
     def first_rtt(self, peer: NodeAddr, now: float, wall: float) -> None:
         """The link to `peer` got its first round-trip sample, which may make it eligible as parent."""
-        self._decisions.clear()
+        self._forget_decisions()
         self._reconsider(now, wall)
 
     def tick(self, now: float, wall: float) -> None:
         """Once a second: everything `handle_timeout` does, plus periodic re-evaluation and the size estimate."""
         self.announces.flush(now)
         self._look_again(now, wall)
+        self._notice_measurements(now, wall)
+        self._notice_poor_links()
+        self._escape(now, wall)
         self._reevaluate_periodically(now, wall)
         self.filters.flush(now)
         self.mesh_size_estimate = self.filters.mesh_size()
         self.lookups.advance(now)
         self._drain_lookups(now)
-        self._decisions.clear()  # link costs change all the time
+        self._previous, self._decisions = self._decisions, {}  # link costs change all the time
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` has something to do: a waiting announce or filter, or a lookup attempt running out."""
@@ -206,7 +250,7 @@ class Router:
         position = self.announces.receive(peer, body)
         if position is None:
             return
-        self._decisions.clear()
+        self._forget_decisions()
         if position.root > self.tree.root:
             self.announces.send(self.neighbours[peer], now)
         if not self._reconsider(now, wall) and not self.tree.is_root and self.tree.parent == peer:
@@ -219,19 +263,41 @@ class Router:
 
     def _reconsider(self, now: float, wall: float) -> bool:
         """Take a better parent, or become root if that is our place; True when one of the two happened."""
-        before = self.tree.parent, self.tree.coordinates
         parent = self.tree.better_parent(now)
+        if parent is None and (self.tree.is_root or not self.tree.should_be_root()):
+            return False
+        self._switch(parent, now, wall)
+        return True
+
+    def _notice_measurements(self, now: float, wall: float) -> None:
+        """A link that is judged for the first time may be eligible, even if its round trips are too short to count."""
+        measured = {address for address in self.neighbours if self._link_cost(address) is not None}
+        news, self._measured = measured - self._measured, measured
+        if news:
+            self._reconsider(now, wall)
+
+    def _notice_poor_links(self) -> None:
+        for address, neighbour in self.neighbours.items():
+            cost = self._cost_range(address)
+            neighbour.poor = cost is not None and (cost.recent > GOOD_COST if neighbour.poor else cost.low > POOR_COST)
+
+    def _escape(self, now: float, wall: float) -> None:
+        """Leave a parent whose link has turned bad for good."""
+        parent = self.tree.escape(now)
+        if parent is not None:
+            self._switch(parent, now, wall)
+
+    def _switch(self, parent: NodeAddr | None, now: float, wall: float) -> None:
+        """Hang below another parent, or become root, with all that follows from it."""
+        before = self.tree.parent, self.tree.coordinates
         if parent is not None:
             self.tree.set_parent(parent, now, wall)
             self.coordinate_cache.drop_through(self.me)
-        elif not self.tree.is_root and self.tree.should_be_root():
+        else:
             self.tree.become_root(wall)
             self.coordinate_cache.drop_foreign(self.me)
-        else:
-            return False
         self.counters.tree.parent_switches += 1
         self._spread_position(before, now)
-        return True
 
     def _leave_loop(self, now: float, wall: float) -> None:
         """Our parent hangs below ourselves."""
@@ -262,7 +328,7 @@ class Router:
 
     def _report_position(self, before: tuple[NodeAddr, Coordinates], now: float) -> None:
         parent, coordinates = before
-        self._decisions.clear()
+        self._forget_decisions()
         if self.tree.root > coordinates[-1]:
             self._second_look_at = now + SECOND_LOOK
         if self.tree.parent != parent:
@@ -301,19 +367,41 @@ class Router:
 
     def next_hop(self, destination: NodeAddr, now: float) -> NodeAddr | None:
         """The peer to forward to; None for ourselves and when no peer is known to be nearer (spec 03 section 8)."""
-        if destination in self.neighbours:
-            return destination
+        direct = self.neighbours.get(destination)
+        if direct is not None:
+            return destination if not (direct.doubtful or direct.poor) else self._detour(direct, now)
         coordinates = self.coordinate_cache.get_and_touch(destination, now)
-        if coordinates is None:
-            return None
+        return None if coordinates is None else self._decide(destination, coordinates)
+
+    def _detour(self, direct: Neighbour, now: float) -> NodeAddr:
+        """The hop towards a direct peer whose link is not good: another peer if that promises more, else itself."""
+        coordinates = self.coordinate_cache.get_and_touch(direct.address, now)
+        if coordinates is None and direct.position is not None:
+            coordinates = direct.position.coordinates
+        hop = None if coordinates is None else self._decide(direct.address, coordinates)
+        if hop is None or direct.doubtful:
+            return hop or direct.address
+        present, cost = self._cost_range(direct.address), self._link_cost(hop)
+        worthwhile = present is not None and cost is not None and cost + COST_OF_A_HOP < present.low
+        return hop if worthwhile else direct.address
+
+    def _decide(self, destination: NodeAddr, coordinates: Coordinates) -> NodeAddr | None:
+        """Choose the next hop, and keep the decision until something changes."""
         known = self._decisions.get(destination)
         if known is not None and known[0] is coordinates:
             return known[1]
-        hop = nearest_hop(self.tree.coordinates, coordinates, self.neighbours, self._link_cost)
+        previous = self._previous.get(destination)
+        favourite = None if previous is None else previous[1]
+        hop = nearest_hop(self.tree.coordinates, coordinates, self.neighbours, self._link_cost, favourite)
         if len(self._decisions) >= MAX_DECISIONS:
             self._decisions.clear()
         self._decisions[destination] = coordinates, hop
         return hop
+
+    def _forget_decisions(self) -> None:
+        """Something changed that decisions depend on."""
+        if self._decisions:
+            self._previous, self._decisions = self._decisions, {}
 
     def route_class(self, destination: NodeAddr, hop: NodeAddr) -> RouteClass:
         """How a datagram for `destination` that left through `hop` travels relative to the tree."""
@@ -328,8 +416,24 @@ class Router:
         )
 
     def lookup(self, target: NodeAddr, now: float) -> bool:
-        """Look up where `target` is; True when a lookup is under way, which ends in an event."""
-        return target != self.me and self.lookups.start(target, now)
+        """Look up where `target` is; True when a lookup is under way, which ends in an event.
+
+        Without a peer to ask it is remembered for a while, and starts when a filter comes that contains the target.
+        """
+        if target == self.me:
+            return False
+        started = self.lookups.start(target, now)
+        self._missed.pop(target, None)
+        if not started:
+            if len(self._missed) >= MAX_MISSED:
+                del self._missed[next(iter(self._missed))]
+            self._missed[target] = now
+        return started
+
+    def _look_up_missed(self, now: float) -> None:
+        for target, since in list(self._missed.items()):
+            if now - since > MISSED_MEMORY or (self.lookups.can_ask(target) and self.lookups.start(target, now)):
+                del self._missed[target]
 
     def warm(self, payload: bytes, offset: int, source: NodeAddr, destination: NodeAddr, now: float) -> bool:
         """Learn coordinates from the session message at `offset` of `payload`, passing through or for us.

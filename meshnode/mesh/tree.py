@@ -8,11 +8,14 @@ from enum import Enum, auto
 
 from meshnode.identity import Identity
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.mesh.mmp.quality import CostRange
 from meshnode.mesh.neighbour import Neighbours, Position
+from meshnode.mesh.review import ParentReview
 from meshnode.mesh.settings import TreeSettings
 from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
 
 UNMEASURED_COST = 1.0
+ESCAPE_PAUSE = 10.0
 LONGEST_EPISODE = 365 * 86400.0
 
 
@@ -102,11 +105,12 @@ def _cost(address: NodeAddr, costs: Mapping[NodeAddr, float]) -> float:
 class SwitchDamper:
     """Vetoes discretionary parent switches: for a while after any, and longer after too many (spec 03 section 3.8)."""
 
-    __slots__ = ("_count", "_episode_end", "_set_at", "_settings", "_window_start")
+    __slots__ = ("_changed_at", "_count", "_episode_end", "_set_at", "_settings", "_window_start")
 
     def __init__(self, settings: TreeSettings) -> None:
         self._settings = settings
         self._set_at: float | None = None
+        self._changed_at: float | None = None
         self._window_start: float | None = None
         self._count = 0
         self._episode_end: float | None = None
@@ -114,13 +118,25 @@ class SwitchDamper:
     def parent_set(self, changed: bool, now: float) -> bool:
         """Note that a parent was taken or renewed; True when that was one change too many and an episode began."""
         self._set_at = now
-        return changed and self._flapped(now)
+        if not changed:
+            return False
+        self._changed_at = now
+        return self._flapped(now)
 
     def vetoes(self, now: float) -> bool:
         """Whether a discretionary switch must wait."""
         hold_down = self._settings.hold_down_secs
         if hold_down and self._set_at is not None and now - self._set_at < hold_down:
             return True
+        return self._dampens(now)
+
+    def vetoes_escape(self, now: float) -> bool:
+        """Whether even leaving a bad link must wait: there is no hurry to do it twice within moments."""
+        if self._changed_at is not None and now - self._changed_at < min(self._settings.hold_down_secs, ESCAPE_PAUSE):
+            return True
+        return self._dampens(now)
+
+    def _dampens(self, now: float) -> bool:
         return self._episode_end is not None and now < self._episode_end
 
     def _flapped(self, now: float) -> bool:
@@ -138,20 +154,27 @@ class SwitchDamper:
         return True
 
 
+def _unknown_cost(address: NodeAddr) -> CostRange | None:
+    return None
+
+
 class Tree:
     """Our own declaration and coordinates, and the decision whom to hang below.
 
     Methods that change the declaration leave it signed and `coordinates` up to date. The caller brings about the
-    effects of section 3.7 on everything else. `link_cost` returns None for a link without a round-trip time.
+    effects of section 3.7 on everything else. `link_cost` and, in detail, `cost_range` return None for a link without a
+    round-trip time.
     """
 
     __slots__ = (
         "_ancestry",
+        "_cost_range",
         "_damper",
         "_entropy",
         "_identity",
         "_link_cost",
         "_neighbours",
+        "_review",
         "_settings",
         "_signature",
         "coordinates",
@@ -170,6 +193,7 @@ class Tree:
         neighbours: Neighbours,
         link_cost: Callable[[NodeAddr], float | None],
         wall: float,
+        cost_range: Callable[[NodeAddr], CostRange | None] = _unknown_cost,
     ) -> None:
         self.me = identity.node_addr
         self.counters = TreeCounters()
@@ -185,6 +209,8 @@ class Tree:
         self._entropy = entropy
         self._neighbours = neighbours
         self._link_cost = link_cost
+        self._cost_range = cost_range
+        self._review = ParentReview(cost_range)
         self._damper = SwitchDamper(settings)
         self._signature = b""
         self._sign()
@@ -215,6 +241,14 @@ class Tree:
         if choice is None or (choice.urgency is Urgency.DISCRETIONARY and self._damper.vetoes(now)):
             return None
         return choice.parent
+
+    def escape(self, now: float) -> NodeAddr | None:
+        """The parent to switch to because the link to the present one has turned bad; ask once a second."""
+        if self.is_root:
+            return None
+        paths = {a: n.position.coordinates for a, n in self._neighbours.items() if n.position is not None and n.trusted}
+        choice = self._review.lasting_choice(self.me, self.parent, paths, now)
+        return None if choice is None or self._damper.vetoes_escape(now) else choice
 
     def set_parent(self, parent: NodeAddr, now: float, wall: float) -> None:
         """Declare `parent`, a peer with a position; also used to follow the same parent along a new path."""
@@ -248,11 +282,21 @@ class Tree:
         return TreeAnnounce(self.sequence, self.timestamp, self.parent, [own, *self._ancestry], self._signature)
 
     def _positions(self) -> dict[NodeAddr, Position]:
-        return {a: n.position for a, n in self._neighbours.items() if n.position is not None}
+        """Where the peers are; the word of distrusted ones counts only when there are no others."""
+        placed = {a: n for a, n in self._neighbours.items() if n.position is not None}
+        trusted = {a: n.position for a, n in placed.items() if n.trusted and n.position is not None}
+        return trusted or {a: n.position for a, n in placed.items() if n.position is not None}
 
     def _costs(self) -> dict[NodeAddr, float]:
-        costs = ((address, self._link_cost(address)) for address in self._neighbours)
+        costs = ((address, self._cost(address)) for address in self._neighbours)
         return {address: cost for address, cost in costs if cost is not None}
+
+    def _cost(self, address: NodeAddr) -> float | None:
+        """The cost of a link; of what wavers, the better figure for the parent and the worse one for the others."""
+        cost = self._cost_range(address)
+        if cost is None:
+            return self._link_cost(address)
+        return min(cost.recent, cost.steady) if address == self.parent else max(cost.recent, cost.steady)
 
     def _declare(self, parent: NodeAddr, wall: float) -> None:
         self.parent = parent

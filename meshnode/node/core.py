@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.link import (
+    LINK_DEAD,
     DialFailed,
     FirstRtt,
     LinkEvent,
@@ -24,6 +25,7 @@ from meshnode.mesh.link import (
     PeerLink,
     PeerUp,
 )
+from meshnode.mesh.mmp import CostRange
 from meshnode.mesh.router import (
     CoordinatesChanged,
     CoordinatesLearned,
@@ -118,7 +120,14 @@ class Node:
         )
         self.identities = IdentityCache(settings.cache.identity_size)
         self.router = Router(
-            identity, settings, world.entropy, now, world.wall(), self._link_cost, self.identities.peek_exact
+            identity,
+            settings,
+            world.entropy,
+            now,
+            world.wall(),
+            self._link_cost,
+            self.identities.peek_exact,
+            self._cost_range,
         )
         self.sessions = SessionLayer(
             identity, startup_epoch, settings, world.entropy, world.random, self.router, self.identities
@@ -296,6 +305,8 @@ class Node:
         link_events = self.links.drain_events()
         for link_event in link_events:
             self._link_event(link_event, now)
+        for peer in self.links.drain_trust_changes():
+            self._trust_changed(peer, now)
         router_events, self.router.events = self.router.events, []
         for router_event in router_events:
             self._router_event(router_event, now)
@@ -364,12 +375,21 @@ class Node:
     def _peer_down(self, peer: PeerLink, reason: str, redial: bool, now: float) -> None:
         restarted = reason == "restarted"
         self.router.peer_down(peer.node_addr, now, self.world.wall())
-        closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
-        self.sessions.remove(peer.node_addr, closing)
+        if reason != LINK_DEAD or self.router.next_hop(peer.node_addr, now) is None:
+            closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
+            self.sessions.remove(peer.node_addr, closing)
         self._clamp(peer.node_addr, None)
         self._log("info", f"peer {self._name(peer)} removed: {reason}")
         if redial:
             self.peering.peer_down(peer.identity, now)
+
+    def _trust_changed(self, peer: PeerLink, now: float) -> None:
+        """A peer fell silent or speaks again: route by that, and look for a way around a direct peer."""
+        if peer.distrusted:
+            self._log("info", f"peer {self._name(peer)} is silent and not relied on until it speaks")
+        self.router.set_trust(peer.node_addr, peer.doubtful, not peer.distrusted, now, self.world.wall())
+        if peer.distrusted:
+            self.sessions.route_lost(peer.node_addr, now)
 
     def _router_event(self, event: RouterEvent, now: float) -> None:
         match event:
@@ -432,6 +452,13 @@ class Node:
     def _on_timer(self) -> None:
         now = self.world.clock.seconds()
         self._timer = None
+        try:
+            self._serve(now)
+        finally:
+            self._arm(now)
+
+    def _serve(self, now: float) -> None:
+        """Let every machine do what its time has come for."""
         self.links.handle_timeout(now)
         self.router.handle_timeout(now, self.world.wall())
         self.sessions.handle_timeout(now)
@@ -455,6 +482,10 @@ class Node:
     def _link_cost(self, node_addr: bytes) -> float | None:
         peer = self.links.peers.get(node_addr)
         return None if peer is None else peer.measurement.link_cost
+
+    def _cost_range(self, node_addr: bytes) -> CostRange | None:
+        peer = self.links.peers.get(node_addr)
+        return None if peer is None else peer.measurement.cost_range
 
     def _name(self, peer: PeerLink) -> str:
         return self.names.display(peer.node_addr)

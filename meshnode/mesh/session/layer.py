@@ -37,6 +37,7 @@ from .setup_limiter import SetupLimiter
 from .signals import Signals
 
 PRESS_INTERVAL = 4.0
+POSITION_INTERVAL = 0.5
 
 _HANDSHAKE_SIZES = {PHASE_SETUP: 33, PHASE_ACK: 57, PHASE_MSG3: 73}
 
@@ -203,8 +204,23 @@ class SessionLayer:
     def coordinates_changed(self, now: float) -> None:
         """Our place in the tree is another: tell every remote before the old one leads traffic astray (section 8)."""
         for session in self._core.sessions.values():
-            if session.established and not self._signals.respond(session, now):
+            if session.established:
                 session.warmup_owed = True
+                self._tell_position(session, now)
+
+    def _tell_position(self, session: Session, now: float) -> None:
+        """Send the warmup that is owed, as soon as there is a way for it and the last one is some time ago."""
+        if not session.warmup_owed:
+            return
+        due = session.last_position_told + POSITION_INTERVAL
+        if now < due:
+            self._core.wake(session, due)
+        elif self._core.coordinates.next_hop(session.address, now) is None:
+            self._core.want_lookup(session.address)
+        else:
+            session.warmup_owed = False
+            session.last_position_told = now
+            self._core.send_warmup(session, now)
 
     def lookup_succeeded(self, remote: bytes, now: float) -> None:
         """Fresh coordinates of `remote` are cached: warm the path, or open the session something waits for."""
@@ -216,6 +232,7 @@ class SessionLayer:
                 self.open(identity, now)
         elif session.established:
             session.warmup_remaining = core.settings.session.coords_warmup_packets
+            self._tell_position(session, now)
             self._revival.hasten(session, now)
         else:
             self._opening.press(session, RESEND_INTERVAL, now)
@@ -269,6 +286,7 @@ class SessionLayer:
             self._opening.prove(session, now)
             self._rekeying.serve(session, now)
             self._revival.serve(session, now)
+            self._tell_position(session, now)
         else:
             self._opening.serve(session, now)
 
@@ -279,8 +297,6 @@ class SessionLayer:
             return
         self._serve(session, now)
         self._rekeying.tick(session, now)
-        if session.warmup_owed and self._signals.respond(session, now):
-            session.warmup_owed = False
         self._report(session, now)
 
     def _report(self, session: Session, now: float) -> None:
@@ -294,6 +310,7 @@ class SessionLayer:
 
     def _receive_one(self, message: bytes, arrival: Arrival) -> None:
         if len(message) < PREFIX.size:
+            self._core.counters.malformed += 1
             return
         phase, body = message[0] & 0x0F, message[PREFIX.size :]
         try:
@@ -304,7 +321,7 @@ class SessionLayer:
             else:
                 self._encrypted(message, arrival)
         except WireError:
-            return
+            self._core.counters.malformed += 1
 
     def _encrypted(self, raw: bytes, arrival: Arrival) -> None:
         message = EncryptedMessage.parse(raw)
@@ -328,7 +345,7 @@ class SessionLayer:
 
     def _setup(self, setup: SessionSetup, arrival: Arrival) -> None:
         if len(setup.handshake) != _HANDSHAKE_SIZES[PHASE_SETUP]:
-            return
+            raise WireError(f"a Setup with a handshake of {len(setup.handshake)} bytes")
         session = self._core.sessions.get(arrival.source)
         if not self._limiter.allow(arrival.link_peer, session is not None and session.established, arrival.now):
             self._core.counters.setup_rate_limited += 1
@@ -338,8 +355,10 @@ class SessionLayer:
             self._on_setup[session.state](session, setup, arrival.now)
 
     def _ack(self, ack: SessionAck, arrival: Arrival) -> None:
+        if len(ack.handshake) != _HANDSHAKE_SIZES[PHASE_ACK]:
+            raise WireError(f"an Ack with a handshake of {len(ack.handshake)} bytes")
         session = self._session_of(arrival)
-        if session is None or len(ack.handshake) != _HANDSHAKE_SIZES[PHASE_ACK]:
+        if session is None:
             return
         handler = self._on_ack.get(session.state)
         if handler is None:
@@ -355,8 +374,10 @@ class SessionLayer:
             self._revival.answered(session, restarted)
 
     def _message3(self, message: SessionMessage3, arrival: Arrival) -> None:
+        if len(message.handshake) != _HANDSHAKE_SIZES[PHASE_MSG3]:
+            raise WireError(f"a Msg3 with a handshake of {len(message.handshake)} bytes")
         session = self._session_of(arrival)
-        if session is None or len(message.handshake) != _HANDSHAKE_SIZES[PHASE_MSG3]:
+        if session is None:
             return
         if session.established:
             self._rekeying.take_message3(session, message, arrival.now)

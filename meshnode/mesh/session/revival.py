@@ -64,7 +64,12 @@ class Revival:
         self._core.wake(session, session.offer_at)
 
     def _next_wait(self, session: Session, now: float) -> float:
-        if not self._evident(session, now) or self._core.coordinates.next_hop(session.address, now) is None:
+        if not self._evident(session, now):
+            return POLL
+        hop = self._core.coordinates.next_hop(session.address, now)
+        if hop != session.address:
+            self._core.want_lookup(session.address)  # perhaps it is alive, but elsewhere
+        if hop is None:
             return POLL
         if not self._offer(session, now):
             return POLL
