@@ -17,9 +17,11 @@ from typing import Any
 
 import _environment  # noqa: F401  (first: it decides which Python runs the rest)
 
-from tests.rigs import traffic
+from tests.rigs import meshes, sweeps, traffic
 from tests.rigs.labs import Lab, Pair, tidy_up_on_signals
-from tests.rigs.nodes import Program, our_program
+from tests.rigs.meshes import Mesh
+from tests.rigs.nodes import Node, Program, our_program
+from tests.rigs.waiting import wait_until
 
 Figures = dict[str, float]
 Measure = Callable[[Program, argparse.Namespace], Figures]
@@ -94,6 +96,49 @@ def connected_pair(program: Program) -> Iterator[Pair]:
         pair = Pair(lab, program, program).left_dials().start()
         traffic.first_echo(pair.left.host, pair.right.address)
         yield pair
+
+
+@contextmanager
+def connected_row(program: Program, count: int) -> Iterator[Mesh]:
+    """`count` running nodes of one kind in a row whose ends have just exchanged an echo; MTUs as in a pair."""
+    with Lab() as lab:
+        mesh = Mesh(lab, meshes.row(count), [program] * count)
+        mesh.start()
+        sweeps.introduce(mesh.nodes)
+        with sweeps.echoes(mesh.nodes) as echoes:
+            echoes.all_answer([(mesh.nodes[0], mesh.nodes[-1])], 60)
+        yield mesh
+
+
+def iperf(client: Node, server: Node, arguments: list[str], seconds: float) -> dict[str, Any]:
+    """Run iperf3 from one node's host to the other's mesh address; return the "end" of its report."""
+    listening = server.host.start(["iperf3", "-s", "-1", "-B", server.address])
+    wait_until(lambda: server.host.run(["ss", "-Hltn", "sport = :5201"]).stdout.strip(), 5, "iperf3 listens")
+    command = ["iperf3", "-c", server.address, "-J", "-t", f"{seconds:g}", *arguments]
+    done = client.host.run(command, timeout=seconds + 30)
+    listening.wait(10)
+    result: dict[str, Any] = json.loads(done.stdout)
+    if "error" in result:
+        raise SystemExit(f"iperf3: {result['error']}")
+    end: dict[str, Any] = result["end"]
+    return end
+
+
+def rates(end: dict[str, Any]) -> Figures:
+    """Return packets/s and lost share of an iperf3 report over UDP, Mbit/s over TCP."""
+    if "lost_packets" in end.get("sum", {}):
+        total = end["sum"]
+        arrived = total["packets"] - total["lost_packets"]
+        return {"packets_s": arrived / total["seconds"], "lost_share": total["lost_percent"] / 100}
+    return {"mbit_s": end["sum_received"]["bits_per_second"] / 1e6}
+
+
+def gigabits(end: dict[str, Any]) -> float:
+    """Return how much arrived, in Gbit."""
+    if "lost_packets" in end.get("sum", {}):
+        total = end["sum"]
+        return float(total["bytes"] * 8e-9 * (1 - total["lost_percent"] / 100))
+    return float(end["sum_received"]["bytes"] * 8e-9)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -122,6 +122,12 @@ class Host:
         with self.inside():
             return name in [interface for _, interface in socket.if_nameindex()]
 
+    def ask_to_end(self) -> None:
+        """Ask what still runs here to stop, without waiting for it."""
+        for process in self._running:
+            if process.poll() is None:
+                process.terminate()
+
     def close(self) -> None:
         """End what still runs here, then the host itself."""
         for process in self._running:

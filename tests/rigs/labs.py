@@ -33,6 +33,8 @@ class Lab:
 
     def close(self) -> None:
         """Stop every node, then every host, then forget their files."""
+        for host in self.hosts:
+            host.ask_to_end()  # all at once: each takes its time to say goodbye
         for host in reversed(self.hosts):
             host.close()
         self.hosts.clear()
