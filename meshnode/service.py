@@ -28,7 +28,8 @@ from meshnode.config.keyfile import Resolved, resolve_identity
 from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
 from meshnode.config.schema import Config, PeerSection
-from meshnode.config.validate import advice, validate
+from meshnode.config.transport_sections import instance_path
+from meshnode.config.validate import advice, validate, where
 from meshnode.control.server import ControlServer
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
@@ -222,12 +223,14 @@ class MeshnodeService(Service):
                 transport = factory(kind).create(number, name, section, self.node, self._reactor)
                 transport.start()
             except TransportError as error:
-                self._degrade(str(error))
+                self._degrade(str(error) + where(instance_path(kind, name), self.loaded.places))
                 continue
             self.node.transports.add(transport)
         if not len(self.node.transports):
             self._network.cancel()
-            fail("Failed to start node: node start failed: no operational transports (see the lines above)")
+            configured = any(True for _ in self.config.transports.each())
+            remedy = "see the lines above" if configured else "none is configured; write transports: {udp: {}}"
+            fail(f"Failed to start node: node start failed: no operational transports ({remedy})")
         self.log("info", "Transports initialized")
 
     def _open_tun(self) -> None:
@@ -330,9 +333,16 @@ class MeshnodeService(Service):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        if self.control is not None:
-            await self.control.stop()
-        self.node.stop()
+        try:
+            if self.control is not None:
+                await self.control.stop()
+            self.node.stop()
+        finally:
+            await self._take_back()
+        self.log("info", "FIPS shutdown complete")
+
+    async def _take_back(self) -> None:
+        """Undo what was changed on this machine, the system resolver first: it alone would outlive the process."""
         if self.name_service is not None:
             problem = await self.name_service.stop()
             if problem is not None:
@@ -345,7 +355,6 @@ class MeshnodeService(Service):
             await self._network.remove()
         except NetworkSetupError as error:
             self.log("warn", str(error))
-        self.log("info", "FIPS shutdown complete")
 
     # -- what the TUN device tells (`TunHost`)
 
@@ -374,9 +383,8 @@ class MeshnodeService(Service):
         for section in self.config.peers:
             try:
                 identity = PeerIdentity.from_npub(section.npub)
-            except IdentityError as error:
-                self.log("warn", f"peer {section.alias or section.npub[:70]} is passed over: {error}")
-                continue
+            except IdentityError:
+                continue  # `advice` names it, with its place in the file
             if identity == self.identity.peer:
                 self.log("warn", f"peer {section.alias or identity.short_npub} is this node itself and is passed over")
                 continue

@@ -108,7 +108,7 @@ class MmpSection(Section):
     """Measurement of loss, delay and throughput."""
 
     mode: MmpMode = key(choice("full", "lightweight", "minimal"), "full", "How much is measured and reported.")
-    log_interval_secs: int = key(U64, 30, "Time between log lines about it.")
+    log_interval_secs: int = key(U64, 30, "Read for compatibility, without effect: nothing is logged periodically.")
     owd_window_size: int = key(U64, 32, "Samples of the one-way delay trend.")
 
 
@@ -149,7 +149,7 @@ class NativeApiSection(Section):
 
 
 class BuffersSection(Section):
-    """Queues inside the node, in packets; none may be 0."""
+    """Queue lengths of the reference daemon; read and checked (none may be 0), without effect here."""
 
     packet_channel: int = key(U64, 1024, "From the transports to the node.")
     tun_channel: int = key(U64, 1024, "From the TUN interface to the node.")

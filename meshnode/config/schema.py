@@ -56,12 +56,14 @@ ResolverMode = Literal[
 class NodeSection(Section):
     """The node itself."""
 
-    leaf_only: bool = key(BOOL, False, "Neither forward for others nor be anybody's parent in the tree.")
+    leaf_only: bool = key(BOOL, False, "Shown to operators; changes nothing in tree or routing.")
     tick_interval_secs: int = key(U64, 1, "Period of slow work; at least 1.")
-    base_rtt_ms: int = key(U64, 100, "Round-trip time assumed for a link that is not measured yet.")
+    base_rtt_ms: int = key(U64, 100, "Read for compatibility, without effect: unmeasured links are treated as such.")
     heartbeat_interval_secs: int = key(U64, 10, "Time between heartbeats on a link.")
     link_dead_timeout_secs: int = key(U64, 30, "A peer silent for this long is removed.")
-    drain_timeout_secs: int = key(U64, 2, "Longest wait for peers to go when stopping; 0 for none.", nullable=True)
+    drain_timeout_secs: int = key(
+        U64, 2, "Read for compatibility, without effect: the node tells its peers and stops.", nullable=True
+    )
     log_level: str = key(
         TEXT, "info", "`trace`, `debug`, `info`, `warn` or `error` in any case; other text is `info`.", nullable=True
     )
@@ -184,7 +186,7 @@ class GatewayDnsSection(Section):
 
 
 class GatewaySection(Section):
-    """The gateway of a local network into the mesh; a program of its own runs it."""
+    """The gateway of a local network into the mesh; read and checked, but not run by this version."""
 
     TITLE: ClassVar[str] = "the gateway section"
 

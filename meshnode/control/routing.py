@@ -192,6 +192,8 @@ def show_metrics(view: View) -> Answer:
         "congestion": _congestion(view),
         "errors": _errors(view),
         "native": native_counters(),
+        "link": counts(view.node.links.counters),
+        "session": counts(view.node.sessions.counters),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import secrets
 import socket
 import stat
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ GROUP = "fips"
 SOCKET_MODE = 0o770
 DIRECTORY_MODE = 0o750
 BACKLOG = 50
+LONGEST_PATH = 107
+"""Bytes of a Unix socket's path: sun_path without the NUL at its end."""
 
 
 class SocketFileError(Exception):
@@ -35,6 +38,9 @@ class SocketFile:
 
     def open(self) -> socket.socket:
         """Make the directory, take the path over where nobody listens, and listen. Raises `SocketFileError`."""
+        length = len(os.fsencode(self.path))
+        if length > LONGEST_PATH:
+            raise SocketFileError(f"control socket {self.path}: {length} bytes, a path may have {LONGEST_PATH}")
         try:
             self._prepare_directory()
             self._clear_path()
@@ -61,7 +67,7 @@ class SocketFile:
         is_new = not os.path.isdir(directory)
         os.makedirs(directory, exist_ok=True)
         if is_new or directory in self._run_time_directories:
-            self._protect(directory, DIRECTORY_MODE)
+            self._protect(directory, DIRECTORY_MODE, directory)
 
     def _clear_path(self) -> None:
         try:
@@ -78,21 +84,40 @@ class SocketFile:
         os.unlink(self.path)
 
     def _listen(self) -> socket.socket:
+        """Listen under another name first: whoever finds the file at the path is answered, and its mode is right."""
+        draft = self._draft_path()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.setblocking(False)
-            listener.bind(self.path)
-            self._mark = _mark_of(self.path)
-            # Nobody can connect before `listen`, so there is no moment with the wrong mode.
-            self._protect(self.path, SOCKET_MODE)
-            listener.listen(BACKLOG)
-        except OSError:
+            listener.bind(draft)
+            try:
+                self._protect(draft, SOCKET_MODE, self.path)
+                listener.listen(BACKLOG)
+                self._publish(draft)
+            finally:
+                os.unlink(draft)
+        except (OSError, SocketFileError):
             listener.close()
             raise
         return listener
 
-    def _protect(self, path: str, mode: int) -> None:
-        """Give `path` its mode and the group, as far as we are allowed to."""
+    def _draft_path(self) -> str:
+        """Return an unused name in the same directory that is no longer than ours, which may be as long as any may."""
+        directory, name = os.path.split(self.path)
+        room = max(2, len(os.fsencode(name)))
+        return os.path.join(directory, f".{secrets.token_hex(8)}"[:room])
+
+    def _publish(self, draft: str) -> None:
+        """Give the socket its name. A link, unlike a rename, does not push aside whoever started at the same moment."""
+        mark = _mark_of(draft)
+        try:
+            os.link(draft, self.path)
+        except FileExistsError:
+            raise SocketFileError(f"control socket already in use: {self.path}") from None
+        self._mark = mark
+
+    def _protect(self, path: str, mode: int, shown: str) -> None:
+        """Give `path` its mode and the group, as far as we are allowed to; warnings call it `shown`."""
         group = _group_id()
         try:
             status = os.stat(path)
@@ -101,7 +126,7 @@ class SocketFile:
             if stat.S_IMODE(status.st_mode) != mode:
                 os.chmod(path, mode)
         except OSError as error:
-            self.warnings.append(f"cannot set mode {mode:04o} and group {GROUP} of {path}: {error.strerror}")
+            self.warnings.append(f"cannot set mode {mode:04o} and group {GROUP} of {shown}: {error.strerror}")
 
 
 def _somebody_listens(path: str) -> bool:

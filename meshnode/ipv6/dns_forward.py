@@ -127,6 +127,8 @@ class _Exchange:
 class _Attempt(DatagramProtocol):
     """One socket, connected to one server."""
 
+    noisy = False
+
     def __init__(
         self, server: tuple[str, int], message: bytes, received: Callable[[bytes], None], refused: Callable[[], None]
     ) -> None:

@@ -11,10 +11,13 @@ from struct import Struct
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshnode.ipv6.coalesce import NO_OFFLOAD
+
+_delivering = Logger().failureHandler("packets from the host upset the node")
 
 _CLONE_DEVICE: Final = "/dev/net/tun"
 _LONGEST_NAME: Final = 15
@@ -41,8 +44,9 @@ _REMEDIES: Final = {
     errno.ENOENT: "/dev/net/tun is missing: load the module (modprobe tun), or pass the device into the container",
     errno.ENXIO: "the kernel has no TUN driver: load the module (modprobe tun)",
     errno.ENODEV: "the kernel has no TUN driver: load the module (modprobe tun)",
-    errno.EACCES: "not permitted to open /dev/net/tun: run as root, or give this user access to it",
-    errno.EPERM: "CAP_NET_ADMIN is missing: run as root, or: setcap cap_net_admin+ep on the Python interpreter",
+    errno.EACCES: "not permitted to open /dev/net/tun: run as root, or let this user open it and have CAP_NET_ADMIN",
+    errno.EPERM: "CAP_NET_ADMIN is missing: run as root, or under systemd with AmbientCapabilities=CAP_NET_ADMIN, or "
+    "with a Python interpreter of its own that has it (setcap cap_net_admin+ep)",
     errno.EBUSY: "the interface is in use by another process: stop that process, or set another tun.name",
 }
 
@@ -215,7 +219,7 @@ class TunDevice:
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         """Note that the reactor found the descriptor unusable."""
-        self._lose(reason.getErrorMessage())
+        self._lose("somebody removed it; start the node again to have it back")
 
     def doRead(self) -> None:  # noqa: N802
         """Hand one burst of packets to the host."""
@@ -224,8 +228,9 @@ class TunDevice:
             counters = self.counters
             counters.packets_read += len(packets)
             counters.bytes_read += sum(map(len, packets))
-            self._host.packets_read(packets)
-            self._host.burst_ended()
+            with _delivering:
+                self._host.packets_read(packets)
+                self._host.burst_ended()
         if failure is not None:
             self._lose(os.strerror(failure.errno or 0))
 

@@ -88,11 +88,11 @@ class Forwarding:
         ttl, path_mtu, source, destination = _UNPACK_HEAD(first, 4)
         if first[40:41] != b"\0" or first[41:42] > b"\0":
             plaintexts = self._warm(plaintexts, source, destination, now)
-        if not plaintexts:
-            return
+            if not plaintexts:
+                return
         if destination == self._node_addr:
-            counters.delivered_packets += count
-            counters.delivered_bytes += nbytes
+            counters.delivered_packets += len(plaintexts)
+            counters.delivered_bytes += sum(map(len, plaintexts)) - 5 * len(plaintexts)
             self._deliver(source, peer, plaintexts, _HEADER_SIZE, path_mtu, ce, now)
         else:
             self._relay(plaintexts, ttl, path_mtu, source, destination, ce, now)

@@ -104,7 +104,7 @@ ROWS: list[tuple[str, Event, bool, str, list[int], dict[str, int]]] = [
     (ESTABLISHED, setup, False, ESTABLISHED, [ACK], {"rekey_armed": 1}),
     (ESTABLISHED, stray_ack, True, ESTABLISHED, [], {"bad_state": 1}),
     (ESTABLISHED, stray_message3, True, ESTABLISHED, [], {"bad_state": 1}),
-    (ESTABLISHED, stray_data, True, ESTABLISHED, [], {}),
+    (ESTABLISHED, stray_data, True, ESTABLISHED, [], {"undecryptable": 1}),
     (ESTABLISHED, coordinates_required, True, ESTABLISHED, [0], {}),
 ]
 

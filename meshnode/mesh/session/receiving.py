@@ -81,6 +81,7 @@ class Receiving:
             if plaintext is not None:
                 break
         else:
+            self._core.counters.undecryptable += 1
             return
         self._rekeying.authenticated(session, epoch, arrival.now)
         if len(plaintext) < INNER.size:
