@@ -15,7 +15,6 @@ from tests.rigs import traffic
 from tests.rigs.hosts import Host
 from tests.rigs.labs import Lab, Pair
 from tests.rigs.nodes import TUN, Node, environment, our_program
-from tests.rigs.waiting import wait_until
 
 pytestmark = pytest.mark.net
 
@@ -122,7 +121,7 @@ def test_without_the_right_to_a_tun_device_the_rest_runs(lab: Lab) -> None:
     weak = pair.left
     weak.program = type(weak.program)("weak", f"setpriv --bounding-set=-net_admin {our_program().template}")
     weak.start()
-    wait_until(weak.control_socket.exists, 10, "the node without rights is up")
+    weak.wait_ready()
     weak.wait_connected(pair.right)
     assert weak.status()["tun_state"] == "failed"
     hints = [line for line in weak.log().splitlines() if "setcap" in line or "root" in line.lower().split()]

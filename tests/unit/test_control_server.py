@@ -17,7 +17,7 @@ from twisted.internet.epollreactor import EPollReactor
 from meshnode.control import socketfile
 from meshnode.control.encoding import Answer
 from meshnode.control.server import MOST_CONNECTIONS, ControlServer
-from meshnode.control.socketfile import SocketFile
+from meshnode.control.socketfile import LONGEST_PATH, SocketFile, SocketFileError
 from tests.unit.control_rig import TableAnswers
 from tests.unit.udp_rig import log_lines
 
@@ -188,6 +188,75 @@ def test_a_socket_in_use_is_not_taken_from_its_owner(rig: Rig) -> None:
     assert second.server.start() == f"control socket already in use: {rig.path}"
     second.stop()
     assert rig.ask(b'["show_links"]\n')["status"] == "ok"
+
+
+def test_whoever_finds_the_file_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "control.sock"
+    found: list[int] = []
+    chmod = os.chmod
+
+    class Watched(socket.socket):
+        """Looks, after each step of the start, whether the file is there and who answers."""
+
+        def bind(self, address: Any) -> None:
+            super().bind(address)
+            look()
+
+        def listen(self, backlog: int = 0) -> None:
+            look()
+            super().listen(backlog)
+            look()
+
+    def protect(name: str, mode: int) -> None:
+        look()
+        chmod(name, mode)
+        look()
+
+    def look() -> None:
+        if os.path.lexists(path):
+            found.append(mode_of(path))
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+
+    monkeypatch.setattr(os, "chmod", protect)
+    monkeypatch.setattr(socket, "socket", Watched)
+    file = SocketFile(str(path), {})
+    with file.open():
+        look()
+    assert set(found) == {0o770}
+    assert os.listdir(tmp_path) == ["control.sock"]
+
+
+def test_of_two_that_start_at_the_same_moment_one_gets_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "control.sock"
+    first, second = SocketFile(str(path), {}), SocketFile(str(path), {})
+    link, winners = os.link, []
+
+    def late(draft: str, final: str) -> None:
+        monkeypatch.setattr(os, "link", link)
+        winners.append(second.open())
+        link(draft, final)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(SocketFileError, match="already in use"):
+        first.open()
+    first.remove()
+    with winners[0], socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    assert os.listdir(tmp_path) == ["control.sock"]
+
+
+@pytest.mark.parametrize("name", ["c.s", "control.sock", "x" * 40])
+def test_a_path_may_be_as_long_as_the_system_allows_and_no_longer(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / ("d" * (LONGEST_PATH - len(str(tmp_path)) - len(name) - 2))
+    path = str(directory / name)
+    assert len(path) == LONGEST_PATH
+    with SocketFile(path, {}).open(), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    with pytest.raises(SocketFileError, match=f"108 bytes, a path may have {LONGEST_PATH}"):
+        SocketFile(path + "x", {}).open()
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
