@@ -45,9 +45,9 @@ _FIRST_ITEMS = 4
 def tables(node: Node) -> Iterator[tuple[str, int]]:
     """Where each table of `node` hangs, and how many entries it holds."""
     seen = {id(getattr(node, name, None)) for name in _OUR_OWN}
-    waiting: list[tuple[str, Any, int]] = [("", node, 0)]
+    waiting: deque[tuple[str, Any, int]] = deque([("", node, 0)])  # nearest first, so that paths are the shortest
     while waiting:
-        path, thing, depth = waiting.pop()
+        path, thing, depth = waiting.popleft()
         if id(thing) in seen or depth > _MOST_DEPTH:
             continue
         seen.add(id(thing))

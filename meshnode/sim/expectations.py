@@ -59,12 +59,14 @@ def _reachable(world: World, expectation: Expectation) -> Verdict:
     if not found:
         return _unknown_event(expectation)
     since = found[-1].at
-    worst, whose = 0.0, ""
+    worst, whose = -1.0, ""
     for traffic in _traffics(world, expectation):
         for flow in traffic.flows:
             took = _first_across(flow, since, expectation.value)
             if took is not None and took > worst:
                 worst, whose = took, f", {flow.source.name} to {flow.destination.name}"
+    if worst < 0:
+        return _verdict(expectation, False, "nothing was sent in time")
     text = "never" if worst == float("inf") else f"{worst:.2f} s"
     return _verdict(expectation, worst <= expectation.value, text + whose)
 

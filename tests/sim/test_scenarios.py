@@ -1,0 +1,44 @@
+"""Every scenario that comes with the program, run as it is; and the promise that a seed decides everything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meshnode.sim import builtin_scenarios, find_scenario, run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", builtin_scenarios())
+def test_scenario_goes_as_expected(name: str) -> None:
+    result = run(find_scenario(name))
+    assert result.passed, f"meshsim run {name} --seed {result.seed}: " + "; ".join(result.failures)
+
+
+def test_there_are_scenarios_enough_and_each_says_what_it_is_about() -> None:
+    names = builtin_scenarios()
+    assert len(names) >= 20
+    assert all(find_scenario(name).about for name in names)
+
+
+@pytest.mark.parametrize("name", ["grid-3x3", "lossy-wifi"])
+def test_reports_of_one_seed_are_equal_to_the_byte_in_any_process(name: str, tmp_path: Path) -> None:
+    reports = []
+    for hash_seed in ("1", "2"):
+        output = tmp_path / f"{hash_seed}.json"
+        command = [sys.executable, "-m", "meshnode.sim.cli", "run", name, "--seed", "77", "--json", str(output)]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        reports.append((done.stdout, output.read_bytes()))
+    assert reports[0] == reports[1]
+
+
+def test_another_seed_is_another_mesh() -> None:
+    scenario = find_scenario("chain")
+    assert run(scenario, 1).to_json() != run(scenario, 2).to_json()
