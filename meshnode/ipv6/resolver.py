@@ -31,6 +31,7 @@ from meshnode.ipv6.resolver_backends import (
 DEFAULT_RECORD = "/run/meshnode/resolver.json"
 NONE = "none"
 AUTO = "auto"
+_OWN_WAY = "resolv-conf"
 MODES = (AUTO, NONE, *ALL)
 """What `meshnode.resolver` may say."""
 
@@ -164,10 +165,12 @@ class SystemResolver:
 
     def _advice(self, complaints: list[str]) -> str:
         tried = f" ({'; '.join(complaints)})" if complaints else ""
+        own_way = "put `meshnode: {resolver: resolv-conf}` into the configuration file, or "
         forwarder = f"dnsmasq --server=/fips/{self._target.hashed} --rebind-domain-ok=/fips/"
         return (
             f"nothing here makes programs ask {self._target.bracketed} for .fips names{tried}; "
-            f"for instance run `{forwarder}` and put `nameserver 127.0.0.1` first in /etc/resolv.conf"
+            f"{'' if self._mode == _OWN_WAY else own_way}"
+            f"run `{forwarder}` and put `nameserver 127.0.0.1` first in /etc/resolv.conf"
         )
 
 

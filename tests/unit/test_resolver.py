@@ -127,7 +127,8 @@ def test_a_machine_with_no_resolver_gets_one_line_and_runs_no_command(machine: F
     outcome = machine.configure()
     assert outcome.backend == NONE
     assert "\n" not in outcome.message
-    assert "dnsmasq --server=/fips/::1#5354" in outcome.message
+    ours, theirs = "meshnode: {resolver: resolv-conf}", "dnsmasq --server=/fips/::1#5354"
+    assert 0 < outcome.message.find(ours) < outcome.message.find(theirs)
     assert machine.commands == []
     assert machine.read(RECORD) is None
 
@@ -443,6 +444,7 @@ def test_resolv_conf_after_a_kill_is_cleaned_and_written_once(machine: FakeMachi
 def test_resolv_conf_needs_a_responder_on_port_53(machine: FakeMachine) -> None:
     machine.write(RESOLV_CONF, "nameserver 192.0.2.1\n")
     outcome = machine.configure(mode="resolv-conf")
+    assert "resolver: resolv-conf" not in outcome.message
     assert outcome.backend == NONE
     assert "port 53" in outcome.message
 
