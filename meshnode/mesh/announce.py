@@ -84,6 +84,9 @@ class AnnounceExchange:
         self._send(neighbour.address, message)
         self.counters.sent += 1
         outgoing.sent_at = now
+        if self._tree.sequence != neighbour.sequence_sent:
+            neighbour.sequence_sent = self._tree.sequence
+            outgoing.repeats = 0
         if not self._tree.is_root and neighbour.address == self._tree.parent:
             neighbour.filter_announce.pending = True  # must be computed after our parent knows us as a child
 

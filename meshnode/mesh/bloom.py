@@ -217,4 +217,6 @@ class FilterExchange:
         self._send(neighbour.address, FilterAnnounce(self.sequence, HASH_COUNT, SIZE_CLASS, content).encode())
         self.counters.sent += 1
         neighbour.filter_announce.sent_at = now
-        neighbour.filter_sent = bits
+        if bits != neighbour.filter_sent:
+            neighbour.filter_sent = bits
+            neighbour.filter_announce.repeats = 0

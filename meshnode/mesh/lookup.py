@@ -136,6 +136,10 @@ class RelayLimit:
         self._budgets[target] = budget
         return budget.allow(now)
 
+    def clear_repeats(self) -> None:
+        """Let everybody ask again."""
+        self._repeats.clear()
+
 
 class Mesh(Protocol):
     """What lookups need to know about the rest of the mesh machinery."""
@@ -225,6 +229,10 @@ class Lookups:
             if peer not in lookup.asked and _claims(neighbour, member_mask(target)):
                 lookup.asked.append(peer)
                 self._mesh.send(peer, self._request(target))
+
+    def position_changed(self) -> None:
+        """We are elsewhere in the tree: relayed questions may go another way now, and be answered differently."""
+        self._forward_limit.clear_repeats()
 
     def advance(self, now: float) -> None:
         """Repeat or give up the lookups whose attempt has had its time."""

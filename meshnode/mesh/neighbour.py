@@ -8,6 +8,8 @@ from meshnode.identity import PeerIdentity
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
 from meshnode.wire.tree import AncestryEntry
 
+MAX_REPEATS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -30,10 +32,20 @@ class Position:
 
 @dataclass(slots=True)
 class Outgoing:
-    """When something was last sent to a peer, and whether more is waiting for its interval."""
+    """When something was last sent to a peer, and whether more is waiting for its interval.
+
+    `repeats` counts how often the same was sent again because it may have been lost.
+    """
 
     sent_at: float | None = None
     pending: bool = False
+    repeats: int = 0
+
+    def repeat(self, lost_since: float) -> None:
+        """Send the same again if it left since `lost_since`, but not for ever."""
+        if self.sent_at is not None and self.sent_at >= lost_since and not self.pending and self.repeats < MAX_REPEATS:
+            self.repeats += 1
+            self.pending = True
 
     def ready_at(self, interval: float) -> float:
         """The earliest time the next one may leave."""
@@ -56,6 +68,7 @@ class Neighbour:
     filter_sequence: int = 0
     filter_received_at: float | None = None
     filter_sent: int | None = None
+    sequence_sent: int = 0
     doubtful: bool = False
     poor: bool = False
     trusted: bool = True

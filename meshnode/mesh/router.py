@@ -151,6 +151,13 @@ class Router:
             self._lose_parent(now, wall)
         self.filters.mark_changed(excluded=b"")
 
+    def frames_lost(self, address: NodeAddr, since: float) -> None:
+        """A peer reported losses: repeat what we told it since then and it must know."""
+        neighbour = self.neighbours.get(address)
+        if neighbour is not None:
+            neighbour.announce.repeat(since)
+            neighbour.filter_announce.repeat(since)
+
     def _has_trusted_peer(self) -> bool:
         return any(neighbour.trusted for neighbour in self.neighbours.values())
 
@@ -334,6 +341,7 @@ class Router:
         if self.tree.parent != parent:
             self.events.append(ParentChanged(parent, self.tree.parent))
         if self.tree.coordinates != coordinates:
+            self.lookups.position_changed()
             self.events.append(CoordinatesChanged())
 
     def _look_again(self, now: float, wall: float) -> None:

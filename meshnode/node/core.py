@@ -307,6 +307,10 @@ class Node:
             self._link_event(link_event, now)
         for peer in self.links.drain_trust_changes():
             self._trust_changed(peer, now)
+        for peer in self.links.drain_lossy():
+            since = peer.measurement.quality.lost_since
+            if since is not None:
+                self.router.frames_lost(peer.node_addr, since)
         router_events, self.router.events = self.router.events, []
         for router_event in router_events:
             self._router_event(router_event, now)

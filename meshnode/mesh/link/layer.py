@@ -109,6 +109,12 @@ class LinkLayer:
         changes, table.trust_changes = table.trust_changes, []
         return changes
 
+    def drain_lossy(self) -> list[PeerLink]:
+        """Peers that just reported frames of ours as lost; their `measurement.quality.lost_since` tells since when."""
+        table = self._table
+        lossy, table.lossy = table.lossy, []
+        return lossy
+
     # -- frames in
 
     def receive(self, transport_id: int, address: str, frames: list[bytes], now: float) -> list[LinkRun]:
@@ -226,6 +232,8 @@ class LinkLayer:
     def _receiver_report(self, peer: PeerLink, report: ReceiverReport, now: float) -> None:
         if peer.measurement.receiver_report(report, peer.timestamp(now), now):
             self._table.events.append(FirstRtt(peer))
+        if peer.measurement.quality.lost_since is not None:
+            self._table.lossy.append(peer)
         if self._reports:  # else there is little of ours to report on
             peer.trust.reported(now)
 

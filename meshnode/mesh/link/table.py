@@ -75,6 +75,7 @@ class LinkTable:
         self.outbound: list[tuple[Path, bytes]] = []
         self.events: list[LinkEvent] = []
         self.trust_changes: list[PeerLink] = []
+        self.lossy: list[PeerLink] = []
         self.watch_at = float("inf")
         self._link_ids = 0
 

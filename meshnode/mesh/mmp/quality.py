@@ -28,7 +28,10 @@ class CostRange(NamedTuple):
 
 
 class Quality:
-    """Round-trip time, delivery ratios, ETX and goodput of one link or session."""
+    """Round-trip time, delivery ratios, ETX and goodput of one link or session.
+
+    `lost_since` is set when the latest report tells of losses: frames sent since then may be among them.
+    """
 
     __slots__ = (
         "_cost",
@@ -43,6 +46,7 @@ class Quality:
         "delivery_reverse",
         "etx",
         "goodput",
+        "lost_since",
         "reports_seen",
         "rtt",
         "rtt_samples",
@@ -58,6 +62,7 @@ class Quality:
         self.goodput = 0.0  # bytes per second
         self.trends = Trends.fresh()
         self.reports_seen = self.rtt_samples = self.zero_samples = self.arith_failures = 0
+        self.lost_since: float | None = None
         self._previous: ReceiverReport | None = None
         self._previous_at = 0.0
         self._reverse_baseline: tuple[int, int] | None = None
@@ -72,7 +77,7 @@ class Quality:
         `my_timestamp` is our own milliseconds since the current epoch began, modulo 2**32.
         """
         self.reports_seen += 1
-        self._cost = None
+        self._cost = self.lost_since = None
         previous = self._previous
         if previous is not None and _is_stale(report, previous):
             if not _counter_restarted(report, previous):
@@ -152,6 +157,8 @@ class Quality:
         received = report.cumulative_packets_recv - previous.cumulative_packets_recv
         self.delivery_forward = _ratio(received, span)
         self._towards_peer.add(received, span, now)
+        if received < span:
+            self.lost_since = self._previous_at - (self.rtt.srtt_us or 0) / 1_000_000
         self.trends.loss.add(1.0 - self.delivery_forward)
         self._update_etx()
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.settings import MeshSettings
 from meshnode.wire.coordinates import encode_coordinates
-from meshnode.wire.session import COORDS_WARMUP, CP, INNER
+from meshnode.wire.session import COORDS_WARMUP, CP, INNER, PHASE_SETUP, PREFIX, SessionAck, SessionSetup
 
 from .counters import ErrorCounters, SessionCounters
 from .errors import SessionNotReady
@@ -114,6 +114,18 @@ class Core:
     def send(self, session: Session, payload: bytes) -> None:
         """Hand a finished message to the driver."""
         self.outbound.append(Outgoing(session.address, payload))
+
+    def repeat(self, session: Session, payload: bytes, now: float) -> None:
+        """Send a Setup or Ack again, the same but for the coordinates: both ends may be elsewhere by now.
+
+        Every node on the way believes what the copy says, so an old place would lead it, and data after it, astray.
+        """
+        kind = SessionSetup if payload[0] == PHASE_SETUP else SessionAck
+        message = kind.parse(payload[PREFIX.size :])
+        message.source_coordinates = self.coordinates.own_coordinates
+        theirs = self.coordinates.coordinates_for(session.address, now)
+        message.destination_coordinates = theirs or message.destination_coordinates
+        self.send(session, message.encode())
 
     def send_inner(self, session: Session, message_type: int, body: bytes, now: float) -> None:
         """Seal and send one message that is not data: no coordinates, no effect on the idle timer."""

@@ -227,15 +227,24 @@ class SessionLayer:
         core = self._core
         session = core.sessions.get(remote)
         if session is None:
-            identity = core.identities.peek_exact(remote)
-            if identity is not None and remote in core.packets:
-                self.open(identity, now)
+            self._open_waited_for(remote, now)
         elif session.established:
             session.warmup_remaining = core.settings.session.coords_warmup_packets
             self._tell_position(session, now)
             self._revival.hasten(session, now)
         else:
             self._opening.press(session, RESEND_INTERVAL, now)
+
+    def _open_waited_for(self, remote: bytes, now: float) -> None:
+        """Open the session that packets wait for; a place in a tree that is not ours yet is asked for again."""
+        core = self._core
+        identity = core.identities.peek_exact(remote)
+        if identity is None or remote not in core.packets:
+            return
+        if core.coordinates.next_hop(remote, now) is None:
+            core.want_lookup(remote)
+        else:
+            self.open(identity, now)
 
     def route_lost(self, remote: bytes, now: float) -> None:
         """There is no next hop for an established session: look for another path (section 5.7).

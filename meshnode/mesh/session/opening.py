@@ -60,7 +60,7 @@ class OpeningHandshakes:
     def repeat_ack(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Answer any further Setup with the Ack of the first; a forger gains nothing by another ephemeral key."""
         if session.opening is not None:
-            self._core.send(session, session.opening.payload)
+            self._core.repeat(session, session.opening.payload, now)
 
     def take_ack(self, session: Session, ack: SessionAck, now: float) -> None:
         """Complete our handshake; an Ack that does not authenticate leaves it as it was."""
@@ -140,8 +140,7 @@ class OpeningHandshakes:
         """
         opening = session.opening
         if opening is not None and session.is_initiator and now - opening.sent_at >= interval:
-            opening.sent_at = now
-            self._core.send(session, opening.payload)
+            self._send_copy(session, opening, now)
 
     def serve(self, session: Session, now: float) -> None:
         """Give up or repeat our last message when that is due, and arm the next deadline."""
@@ -153,12 +152,22 @@ class OpeningHandshakes:
             self._core.remove(session, CloseReason.HANDSHAKE_TIMEOUT)
             return
         if now >= opening.next_resend and session.resend_count < limits.handshake_max_resends:
-            self._core.send(session, opening.payload)
-            opening.sent_at = now
-            session.resend_count += 1
-            opening.next_resend = self._core.resend_at(session.resend_count, now)
+            if self._send_copy(session, opening, now):
+                session.resend_count += 1
+                opening.next_resend = self._core.resend_at(session.resend_count, now)
+            else:
+                opening.next_resend = now + RESEND_INTERVAL
         exhausted = session.resend_count >= limits.handshake_max_resends
         self._core.wake(session, timeout + 0.001 if exhausted else opening.next_resend)
+
+    def _send_copy(self, session: Session, opening: Opening, now: float) -> bool:
+        """Send our message again; without a way for it, look for one and return False."""
+        if self._core.coordinates.next_hop(session.address, now) is None:
+            self._core.want_lookup(session.address)
+            return False
+        opening.sent_at = now
+        self._core.repeat(session, opening.payload, now)
+        return True
 
     def _repeat_message3(self, session: Session, unproven: Unproven, now: float) -> None:
         unproven.sent_at = now

@@ -47,16 +47,16 @@ class Rekeying:
         self.repeat_setup(session, now)
 
     def repeat_setup(self, session: Session, now: float) -> None:
-        """Send our Setup in flight, again with the same bytes: a peer that answered it before answers the same."""
+        """Send our Setup in flight, again with the same handshake: a peer that answered it answers the same."""
         session.rekey.sent_at = now
-        self._core.send(session, session.rekey.payload)
+        self._core.repeat(session, session.rekey.payload, now)
 
     def take_setup(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Decide whether a Setup of the peer may arm an answer (section 7.2)."""
         counters, rekey = self._core.counters, session.rekey
         if rekey.noise is not None:
             if not rekey.initiator and rekey.message1 == setup.handshake:
-                self._core.send(session, rekey.payload)  # our Ack got lost
+                self._core.repeat(session, rekey.payload, now)  # our Ack got lost
                 return
             if self._core.own < session.address:
                 counters.rekey_tiebreak += 1
