@@ -46,9 +46,9 @@ def stretches(world: World, pairs: int = PAIRS) -> list[float]:
 def _adjacency(world: World) -> dict[int, list[int]]:
     running = {i for part in world.parts for i in part}
     adjacency: dict[int, list[int]] = {i: [] for i in sorted(running)}
-    names, ways = world.plan.names, world.medium.ways
+    names = world.plan.names
     for a, b in world.edges:
-        if a in running and b in running and ways[names[a], names[b]].alive and ways[names[b], names[a]].alive:
+        if a in running and b in running and world.medium.joined(names[a], names[b]):
             adjacency[a].append(b)
             adjacency[b].append(a)
     return adjacency

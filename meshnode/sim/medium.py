@@ -117,6 +117,11 @@ class Medium:
                 way.up = up
                 way.generation += 1
 
+    def joined(self, left: str, right: str) -> bool:
+        """Whether there is a link that works both ways."""
+        there, back = self.ways.get((left, right)), self.ways.get((right, left))
+        return there is not None and back is not None and there.alive and back.alive
+
     def quality(self, source: str, destination: str) -> Quality | None:
         way = self.ways.get((source, destination))
         return None if way is None else way.quality

@@ -27,17 +27,14 @@ class Standing:
 def physical_parts(machines: list[Machine], edges: Iterable[Edge], medium: Medium) -> list[list[int]]:
     """Machines that run, grouped by who can reach whom over links that work both ways."""
     neighbours: dict[int, list[int]] = {i: [] for i, machine in enumerate(machines) if machine.running}
-    ways = medium.ways
     for a, b in edges:
-        if a in neighbours and b in neighbours:
-            left, right = machines[a].name, machines[b].name
-            if ways[left, right].alive and ways[right, left].alive:
-                neighbours[a].append(b)
-                neighbours[b].append(a)
+        if a in neighbours and b in neighbours and medium.joined(machines[a].name, machines[b].name):
+            neighbours[a].append(b)
+            neighbours[b].append(a)
     return components(neighbours, neighbours)
 
 
-def stand(machines: list[Machine], parts: list[list[int]], dishonest: Collection[str] = ()) -> Standing:
+def stand(machines: list[Machine], parts: list[list[int]], medium: Medium, dishonest: Collection[str] = ()) -> Standing:
     """Judge the trees of all parts; where a dishonest node says it is, is nobody's fault."""
     problems: list[str] = []
     depth = 0
@@ -54,11 +51,11 @@ def stand(machines: list[Machine], parts: list[list[int]], dishonest: Collection
             problems.append(f"the root of a part of {len(part)} nodes is gone")
         else:
             honest = (node for node in members.values() if node.label not in dishonest)
-            problems += [text for node in honest if (text := _misplaced(node, members, everybody))]
+            problems += [text for node in honest if (text := _misplaced(node, members, everybody, medium))]
     return Standing(parts, len(all_roots), depth, problems)
 
 
-def _misplaced(node: SimNode, members: dict[bytes, SimNode], everybody: set[bytes]) -> str | None:
+def _misplaced(node: SimNode, members: dict[bytes, SimNode], everybody: set[bytes], medium: Medium) -> str | None:
     """What is wrong with a node's place in the tree of its part, judged by where its parent really is."""
     tree = node.router.tree
     if tree.is_root:
@@ -66,7 +63,8 @@ def _misplaced(node: SimNode, members: dict[bytes, SimNode], everybody: set[byte
     parent = members.get(tree.parent)
     if parent is None:
         return f"the parent of {node.label} is out of reach" if tree.parent in everybody else None
-    if node.identity.node_addr not in parent.links.peers or tree.parent not in node.links.peers:
+    linked = node.identity.node_addr in parent.links.peers and tree.parent in node.links.peers
+    if not linked or not medium.joined(node.label, parent.label):
         return f"{node.label} and its parent {parent.label} are not linked"
     if tree.coordinates[1:] != parent.router.tree.coordinates:
         return f"{node.label} takes its parent {parent.label} to be elsewhere"
@@ -90,8 +88,8 @@ def cycle(machines: list[Machine]) -> list[str]:
     return []
 
 
-def filters_settled(machines: list[Machine]) -> bool:
-    """Whether every node holds, of each tree neighbour, the filter that neighbour would send now."""
+def filters_settled(machines: list[Machine], medium: Medium) -> bool:
+    """Whether every node holds, of each tree neighbour it can hear, the filter that neighbour would send now."""
     running = {machine.address: machine.node for machine in machines if machine.node is not None}
     for address, node in running.items():
         router = node.router
@@ -99,7 +97,7 @@ def filters_settled(machines: list[Machine]) -> bool:
             return False
         for peer, bits in router.filters.outgoing().items():
             other = running.get(peer)
-            if other is None or not router.is_tree_peer(peer):
+            if other is None or not router.is_tree_peer(peer) or not medium.joined(node.label, other.label):
                 continue
             seen = other.router.neighbours.get(address)
             if seen is None or seen.filter != bits:

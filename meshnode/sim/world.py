@@ -172,11 +172,11 @@ class World:
 
     def stand(self) -> Standing:
         """How the trees stand now."""
-        return stand(self.machines, self.parts, self.dishonest)
+        return stand(self.machines, self.parts, self.medium, self.dishonest)
 
     def filters_settled(self) -> bool:
         """Whether every filter is what it would be if sent now."""
-        return filters_settled([machine for machine in self.machines if self.honest(machine)])
+        return filters_settled([machine for machine in self.machines if self.honest(machine)], self.medium)
 
     def complain(self, invariant: str, detail: str) -> None:
         """Note a violation."""
