@@ -34,9 +34,10 @@ def explicit(scenario: Scenario, seed: int) -> Scenario:
     world = World(scenario, seed)
     world.run_until(0.0)
     names = world.plan.names
-    edges = [(names[a], names[b]) for a, b in world.edges]
+    # A run numbers nodes as it meets them: this order keeps the numbers, and with them most of what the dice say.
+    edges = [(names[a], names[b]) for a, b in sorted(world.edges, key=lambda edge: (edge[1], edge[0]))]
     dice = Random(f"{seed}/links")
-    links = [_named(override, edges, dice) for override in scenario.links]
+    links = [_named(override, [(names[a], names[b]) for a, b in world.edges], dice) for override in scenario.links]
     traffic = [
         _named_pairs(spec, [(f.source.name, f.destination.name) for f in running.flows])
         for spec, running in zip(scenario.traffic, world.traffics, strict=True)

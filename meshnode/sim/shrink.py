@@ -216,7 +216,16 @@ def _sensible(candidate: Scenario, before: Scenario) -> bool:
     old = [before.duration - spec.end for spec in before.traffic]
     if candidate.traffic and old and min(candidate.duration - s.end for s in candidate.traffic) < min(_TAIL, *old):
         return False
-    return not _harder(candidate, before)
+    return not _harder(candidate, before) and not _fewer_tries(candidate, before)
+
+
+def _fewer_tries(candidate: Scenario, before: Scenario) -> bool:
+    """Whether a destination that has to be reached is tried less often, so that one lost packet would be enough."""
+    if all(item.kind != "reachable_within" for item in candidate.expect):
+        return False
+    old = {spec.name: (spec.interval, spec.once, round(before.duration - spec.end, 3)) for spec in before.traffic}
+    new = {spec.name: (spec.interval, spec.once, round(candidate.duration - spec.end, 3)) for spec in candidate.traffic}
+    return any(tries > old[name] for name, tries in new.items())
 
 
 def _slack(item: Expectation, scenario: Scenario) -> float:
