@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 _REFERENCE = "MESHNODE_INTEROP_FIPS"
+_LIST = "MESHNODE_NOT_RUN"
+"""Names a file to which what was not run is appended; script/test repeats it at its end."""
+
 _PROGRAMS = ("ip", "unshare", "ping", "curl")
-_not_run: dict[str, int] = {}
 _measured: list[str] = []
 
 
@@ -47,14 +50,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = _obstacle(item)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
-            _not_run[reason] = _not_run.get(reason, 0) + 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in _measured:
         terminalreporter.write_line(f"measured: {line}")
-    for reason, count in _not_run.items():
-        terminalreporter.write_line(f"!!! NOT RUN: {count} tests; {reason}", red=True, bold=True)
+    lines = [f"{count} tests; {reason}" for reason, count in _skipped(terminalreporter).items()]
+    for line in lines:
+        terminalreporter.write_line(f"!!! NOT RUN: {line}", red=True, bold=True)
+    if lines and (path := os.environ.get(_LIST)):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def _skipped(terminalreporter: pytest.TerminalReporter) -> Counter[str]:
+    """Count the skipped tests by reason, whether they were marked before the run or gave up in their midst."""
+    reports = terminalreporter.stats.get("skipped", [])
+    return Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
 
 
 @pytest.fixture
