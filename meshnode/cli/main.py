@@ -138,9 +138,22 @@ def _connect(options: argparse.Namespace) -> None:
         )
     client = _client(options)
     npub = resolve(options.peer, client)
+    before = None if _wants_json(options) else _peer_address(client, npub)
     params = {"npub": npub, "address": options.address, "transport": options.transport}
     data = client.ask("connect", params)
-    _print(data, options, [f"dialling {npub} at {options.address}; `meshctl show peers` lists it once it answers"])
+    line = f"dialling {npub} at {options.address}; `meshctl show peers` lists it once it answers"
+    if before is not None:
+        line = f"already connected to {npub} at {before}; nothing was dialled"
+    _print(data, options, [line])
+
+
+def _peer_address(client: Client, npub: str) -> str | None:
+    """Where a connected peer is reached; None when it is none, or the node does not tell."""
+    try:
+        rows = client.ask("show_peers")["peers"]
+        return next((str(row["transport_addr"]) for row in rows if row["npub"] == npub), None)
+    except (ToolError, KeyError, TypeError):
+        return None
 
 
 def _disconnect(options: argparse.Namespace) -> None:

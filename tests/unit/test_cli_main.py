@@ -229,6 +229,17 @@ def test_peers_are_named_by_npub_hosts_file_or_the_nodes_own_names(
     assert daemon.requests[-1] == {"command": "connect", "params": params}
 
 
+def test_connecting_says_whether_there_was_anything_to_do(run: Run, daemon: Daemon) -> None:
+    daemon.answers["connect"] = {"status": "ok", "data": {"npub": BEE}}
+    _, out, _ = run("connect", BEE, "192.0.2.1:2121", "udp")
+    assert out == f"already connected to {BEE} at 10.72.1.2:2121; nothing was dialled\n"
+    assert daemon.requests[-1]["command"] == "connect"
+    _, out, _ = run("connect", DELTA, "192.0.2.1:2121", "udp")
+    assert out.startswith(f"dialling {DELTA} at 192.0.2.1:2121")
+    del daemon.answers["show_peers"]
+    assert run("connect", BEE, "192.0.2.1:2121", "udp")[1].startswith("dialling")
+
+
 def test_a_name_nobody_has_is_one_line(run: Run) -> None:
     status, _, err = run("disconnect", "nobody")
     assert status == 1
