@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.net, pytest.mark.interop]
 _START_LIMIT = 60.0
 _STREAM = 5_000_000
 _US, _THEM, _OLD = "us", "them", "old"
-_ROUND_TRIP_OF_SIX = [*meshes.ring(6), (0, 3)]
+_RING_WITH_A_CHORD = [*meshes.ring(6), (0, 3)]
 
 Measured = Callable[[str], None]
 
@@ -80,22 +80,26 @@ _SIXES = [
 
 @pytest.mark.parametrize("kinds", _SIXES)
 def test_all_pairs_of_six_mixed_nodes_answer_by_name(lab: Lab, kinds: list[str], measured: Measured) -> None:
-    """A ring with a chord, the kinds in turn around it: every link joins two kinds, and so does every parenthood."""
-    with _running(lab, _ROUND_TRIP_OF_SIX, kinds, measured) as (mesh, echoes):
+    """A ring with a chord, the kinds in turn around it: of two kinds every link, so every parenthood, joins both."""
+    with _running(lab, _RING_WITH_A_CHORD, kinds, measured) as (mesh, echoes):
         mesh.wait_one_root(mesh.nodes, 10)
         for near, far in ((mesh.nodes[1], mesh.nodes[4]), (mesh.nodes[4], mesh.nodes[1])):
             assert len(traffic.ping(near.host, f"{far.npub}.fips")) == 3
-        kind_of = dict(zip(mesh.nodes, kinds, strict=True))
-        parents = {(kind_of[node], kind_of[parent]) for node, parent in _parents(mesh)}
-        assert any(ours == _US != theirs for ours, theirs in parents), "one of ours is a child of theirs"
-        assert any(ours != _US == theirs for ours, theirs in parents), "one of theirs is a child of ours"
+        if len(set(kinds)) == 2:
+            kind_of = dict(zip(mesh.nodes, kinds, strict=True))
+            assert {(kind_of[child], kind_of[parent]) for child, parent in _parents(mesh)} == {
+                (_US, _THEM),
+                (_THEM, _US),
+            }
         assert echoes.lost(mesh.pairs(), rounds=4) == {}
         for node in mesh.nodes:
             assert _answered_lookups(node) > 0, f"{node.name} never found anybody by a lookup"
 
 
-def test_a_reference_that_dies_in_the_middle_is_routed_around(lab: Lab, measured: Measured) -> None:
-    """Its own kind takes up to 35 s to notice (spec 01 section 9); nothing gets worse by our being there."""
+def test_a_reference_that_dies_in_the_middle_is_routed_around(lab: Lab, is_long: bool, measured: Measured) -> None:
+    """Its own kind takes about a minute to find another way; among themselves some pairs take longer than two."""
+    if not is_long:
+        pytest.skip("takes a minute: set MESHNODE_LONG=1")
     with _running(lab, meshes.ring(6), [_US, _THEM] * 3, measured) as (mesh, echoes):
         victim = mesh.nodes[1]
         victim.kill()
