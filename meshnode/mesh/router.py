@@ -289,7 +289,7 @@ class Router:
             neighbour.poor = cost is not None and (cost.recent > GOOD_COST if neighbour.poor else cost.low > POOR_COST)
 
     def _escape(self, now: float, wall: float) -> None:
-        """Leave a parent whose link has turned bad for good."""
+        """Leave a parent that is surely and lastingly worse than another peer."""
         parent = self.tree.escape(now)
         if parent is not None:
             self._switch(parent, now, wall)

@@ -15,7 +15,7 @@ from meshnode.mesh.settings import TreeSettings
 from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
 
 UNMEASURED_COST = 1.0
-ESCAPE_PAUSE = 10.0
+ESCAPE_PAUSE = 5.0
 LONGEST_EPISODE = 365 * 86400.0
 
 
@@ -131,7 +131,7 @@ class SwitchDamper:
         return self._dampens(now)
 
     def vetoes_escape(self, now: float) -> bool:
-        """Whether even leaving a bad link must wait: there is no hurry to do it twice within moments."""
+        """Whether even leaving a parent that is surely worse must wait, as twice within moments it must."""
         if self._changed_at is not None and now - self._changed_at < min(self._settings.hold_down_secs, ESCAPE_PAUSE):
             return True
         return self._dampens(now)
@@ -243,7 +243,7 @@ class Tree:
         return choice.parent
 
     def escape(self, now: float) -> NodeAddr | None:
-        """The parent to switch to because the link to the present one has turned bad; ask once a second."""
+        """The parent to switch to because the present one is surely and lastingly worse; ask once a second."""
         if self.is_root:
             return None
         paths = {a: n.position.coordinates for a, n in self._neighbours.items() if n.position is not None and n.trusted}
