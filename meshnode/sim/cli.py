@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     for name in builtin_scenarios():
-        print(f"{name:<24}{find_scenario(name).about}")
+        print(f"{name:<26}{find_scenario(name).about}")
     return 0
 
 
