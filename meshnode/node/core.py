@@ -205,7 +205,10 @@ class Node:
     def frames_received(self, transport: ITransport, address: str, frames: list[bytes]) -> None:
         """Take `frames` that arrived from `address` (`ITransportHost`)."""
         now = self.world.clock.seconds()
-        for peer, plaintexts, ce in self.links.receive(transport.transport_id, address, frames, now):
+        runs = self.links.receive(transport.transport_id, address, frames, now)
+        # The frame that proves a peer alive often is its announcement: the router has to know the peer by then.
+        self._link_events(now)
+        for peer, plaintexts, ce in runs:
             group: list[bytes] = []
             key = b""
             for plaintext in plaintexts:
@@ -302,9 +305,7 @@ class Node:
         """One round. Peers and routes come first, because messages need them; session events come after messages,
         because data must not overtake the handshake that opens it.
         """
-        link_events = self.links.drain_events()
-        for link_event in link_events:
-            self._link_event(link_event, now)
+        link_events = self._link_events(now)
         for peer in self.links.drain_trust_changes():
             self._trust_changed(peer, now)
         for peer in self.links.drain_lossy():
@@ -319,6 +320,13 @@ class Node:
         for session_event in session_events:
             self._session_event(session_event, now)
         return bool(link_events or router_events or sent or session_events)
+
+    def _link_events(self, now: float) -> bool:
+        """Handle what the link layer noticed; whether there was anything."""
+        events = self.links.drain_events()
+        for event in events:
+            self._link_event(event, now)
+        return bool(events)
 
     def _send_out(self, now: float) -> bool:
         datagrams, self.sessions.outbound = self.sessions.outbound, []

@@ -54,6 +54,13 @@ def test_the_first_packet_needs_no_more_than_a_handshake() -> None:
     assert packet in b.stack.packets
 
 
+def test_the_announcement_that_proves_a_peer_is_not_lost() -> None:
+    _, a, b = pair()
+    for host in (a, b):
+        assert host.node.router.counters.tree.unknown_peer == 0
+        assert host.node.router.counters.tree.accepted > 0
+
+
 def test_a_burst_arrives_complete_and_in_order() -> None:
     net, a, b = pair()
     a.send(b, b"open")
