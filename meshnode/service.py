@@ -40,8 +40,9 @@ from meshnode.ipv6.name_service import NameService
 from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
 from meshnode.ipv6.tun import TunDevice, TunError
 from meshnode.mesh.settings import MeshSettings
-from meshnode.node.core import Node, Surroundings
+from meshnode.node.core import Node
 from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.node.surroundings import Surroundings
 from meshnode.settings import mesh_settings
 from meshnode.transports.interfaces import TransportError
 from meshnode.transports.registry import factory

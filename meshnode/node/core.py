@@ -7,8 +7,6 @@ is flushed. Machines never call each other: this module drains what they put out
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from zope.interface import implementer
 
@@ -55,8 +53,9 @@ from meshnode.wire.link import SESSION_DATAGRAM
 
 from .forwarding import Forwarding
 from .ipv6 import SHIM_PORT, Ipv6Service
-from .names import HostNames, Names
+from .names import Names
 from .peering import PeerConfig, Peering
+from .surroundings import DelayedCall, Surroundings
 from .transports import TransportTable
 
 _ROUTER_TYPES = frozenset((0x10, 0x20, 0x30, 0x31))
@@ -66,39 +65,6 @@ _MOST_ROUNDS = 100
 
 PortService = Callable[[bytes, Delivery], None]
 """`service(source_ipv6, delivery)` takes what arrived for one session port."""
-
-
-class DelayedCall(Protocol):
-    """A timer that was set."""
-
-    def cancel(self) -> None: ...
-    def active(self) -> bool: ...
-
-
-class Clock(Protocol):
-    """Monotonic time and timers; Twisted's test clock is one, the service's reactor clock another."""
-
-    def seconds(self) -> float: ...
-    def callLater(self, delay: float, function: Callable[[], None], /) -> DelayedCall: ...  # noqa: N802
-
-
-class Random(Protocol):
-    """The part of `random.Random` the mesh machines use."""
-
-    def randint(self, a: int, b: int, /) -> int: ...
-    def uniform(self, a: float, b: float, /) -> float: ...
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What a node takes from the world: time, Unix time, secrets, dice, names, and a line to the operator."""
-
-    clock: Clock
-    wall: Callable[[], float]
-    entropy: Callable[[int], bytes]
-    random: Random
-    hosts: HostNames
-    log: Callable[[str, str], None]
 
 
 @implementer(ITransportHost)

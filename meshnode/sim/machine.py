@@ -12,8 +12,9 @@ from meshnode.mesh.link import LinkEvent, PeerDown, PeerLink, PeerUp
 from meshnode.mesh.next_hop import nearest_hop
 from meshnode.mesh.router import ParentChanged, RouterEvent
 from meshnode.mesh.settings import MeshSettings
-from meshnode.node.core import Node, Surroundings
+from meshnode.node.core import Node
 from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.node.surroundings import Surroundings
 
 from .clock import VirtualClock
 from .medium import DEFAULT_MTU, Medium, Station

@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from meshnode.identity import Identity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.mesh.settings import MeshSettings
-from meshnode.node.core import Node, Surroundings
+from meshnode.node.core import Node
 from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.node.surroundings import Surroundings
 from meshnode.transports.memory import LinkQuality, MemoryNetwork, MemoryTransport
 
 MTU = 1472
