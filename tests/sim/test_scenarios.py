@@ -5,19 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from meshnode.sim import builtin_scenarios, find_scenario, run
+from meshnode.sim import Result, builtin_scenarios, find_scenario, run
 
 ROOT = Path(__file__).resolve().parents[2]
+Runs = dict[str, Future[Result]]
+
+
+def run_by_name(name: str) -> Result:
+    return run(find_scenario(name))
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    """All scenarios, begun at once on all processors."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield {name: pool.submit(run_by_name, name) for name in builtin_scenarios()}
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("name", builtin_scenarios())
-def test_scenario_goes_as_expected(name: str) -> None:
-    result = run(find_scenario(name))
-    assert result.passed, f"meshsim run {name} --seed {result.seed}: " + "; ".join(result.failures)
+def test_scenario_goes_as_expected(name: str, runs: Runs) -> None:
+    result = runs[name].result(timeout=600)
+    failures = "; ".join(result.failures)
+    assert not failures, f"repeat with: meshsim run {name} --seed {result.seed}"
 
 
 def test_there_are_scenarios_enough_and_each_says_what_it_is_about() -> None:
