@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from traceback import extract_tb
 from types import FrameType, TracebackType
 from typing import Literal
 
+from .expectations import Verdict
 from .reading import ScenarioError
 from .result import Result
 from .run import run
@@ -84,7 +85,7 @@ def attempt(scenario: Scenario, seed: int, patience: float = PATIENCE) -> Outcom
     Raises `ScenarioError` for a scenario that makes no sense.
     """
     results: list[Result] = []
-    with _Guard() as guard, _limited(patience):
+    with Guard() as guard, _limited(patience):
         results.append(run(scenario, seed))
     if guard.complaint is not None:
         return Outcome(seed, [guard.complaint], [guard.text])
@@ -93,42 +94,49 @@ def attempt(scenario: Scenario, seed: int, patience: float = PATIENCE) -> Outcom
 
 def judged(scenario: Scenario, result: Result) -> Outcome:
     """What matters of a result."""
-    verdicts = [
-        Judged(label(expectation), entry["text"], entry["met"], entry["measured"], badness(expectation, entry))
-        for expectation, entry in zip(scenario.expect, result.report["expectations"], strict=True)
-    ]
-    complaints = [Complaint("expectation", _what(verdict)) for verdict in verdicts if not verdict.met]
+    verdicts = [Verdict(entry["text"], entry["met"], entry["measured"]) for entry in result.report["expectations"]]
     found = (_INVARIANT.match(failure) for failure in result.failures)
-    complaints += [Complaint("invariant", match[1]) for match in found if match is not None]
-    return Outcome(result.seed, list(dict.fromkeys(complaints)), list(result.failures), verdicts)
+    return assess(scenario, result.seed, verdicts, [match[1] for match in found if match is not None], result.failures)
 
 
-def _what(verdict: Judged) -> str:
+def assess(
+    scenario: Scenario, seed: int, verdicts: Sequence[Verdict], broken: Iterable[str], failures: Iterable[str]
+) -> Outcome:
+    """The outcome of a run with these verdicts on the expectations of `scenario`, and these invariants `broken`."""
+    judgements = [
+        Judged(label(expectation), verdict.text, verdict.met, verdict.measured, badness(expectation, verdict))
+        for expectation, verdict in zip(scenario.expect, verdicts, strict=True)
+    ]
+    complaints = [Complaint("expectation", _what(judgement)) for judgement in judgements if not judgement.met]
+    complaints += [Complaint("invariant", name) for name in broken]
+    return Outcome(seed, list(dict.fromkeys(complaints)), list(failures), judgements)
+
+
+def _what(judgement: Judged) -> str:
     """The label; told apart is an expectation that had nothing to judge, because that is another failure."""
-    vacuous = verdict.measured.startswith(_NOTHING_TO_JUDGE)
-    return f"{verdict.label}, with nothing to judge" if vacuous else verdict.label
+    vacuous = judgement.measured.startswith(_NOTHING_TO_JUDGE)
+    return f"{judgement.label}, with nothing to judge" if vacuous else judgement.label
 
 
-def badness(expectation: Expectation, entry: dict[str, object]) -> float:
+def badness(expectation: Expectation, verdict: Verdict) -> float:
     """A figure to compare verdicts on one expectation by, read from what was measured; larger is worse."""
-    measured = str(entry["measured"])
-    share = _SHARE.match(measured)
+    share = _SHARE.match(verdict.measured)
     if share is not None:
         return 1.0 - int(share[1]) / int(share[2])
-    number = _NUMBER.match(measured)
+    number = _NUMBER.match(verdict.measured)
     if number is None:
         return float("inf")
     return -float(number[0]) if expectation.at_least else float(number[0])
 
 
-class _Guard:
+class Guard:
     """Keeps what is raised inside: a node that raises has failed its trial, and the next trial wants to go on."""
 
     def __init__(self) -> None:
         self.complaint: Complaint | None = None
         self.text = ""
 
-    def __enter__(self) -> _Guard:
+    def __enter__(self) -> Guard:
         return self
 
     def __exit__(
