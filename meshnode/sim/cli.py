@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .commands import add_commands
 from .html import page
 from .loading import builtin_scenarios, find_scenario
 from .reading import ScenarioError
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     running.set_defaults(command=_run)
     listing = commands.add_parser("list", help="show the scenarios that come with the program")
     listing.set_defaults(command=_list)
+    add_commands(commands)
     return parser
 
 
