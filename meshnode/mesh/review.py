@@ -8,6 +8,7 @@ larger than what the measurements are uncertain by.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
@@ -15,35 +16,44 @@ from meshnode.mesh.mmp.quality import CostRange
 
 MARGIN = 0.15
 SHORTCUT = 2  # hops
-PERSISTENCE = 3.0
+PERSISTENCE, PERSISTENCE_OF_SHORTCUTS = 3.0, 1.5
 """Seconds for which the difference must be seen at every look."""
+
+MAX_ESCAPES, ESCAPE_WINDOW = 3, 120.0
 
 
 class ParentReview:
     """Compares the parent with the alternatives, every now and then. Times are monotonic seconds."""
 
-    __slots__ = ("_cost_range", "_since")
+    __slots__ = ("_cost_range", "_escapes", "_since")
 
     def __init__(self, cost_range: Callable[[NodeAddr], CostRange | None]) -> None:
         self._cost_range = cost_range
         self._since: float | None = None
+        self._escapes: deque[float] = deque(maxlen=MAX_ESCAPES)
 
     def lasting_choice(
         self, me: NodeAddr, parent: NodeAddr, paths: Mapping[NodeAddr, Coordinates], now: float
     ) -> NodeAddr | None:
         """The peer to hang below instead of `parent`, once it has been the better one for long enough.
 
-        `paths` are the announced coordinates of the trusted peers; call this about once a second.
+        `paths` are the announced coordinates of the trusted peers; call this about once a second. Whoever asks follows
+        the advice: after a few times in short succession there is none for a while.
         """
         best = self._clearly_better(me, parent, paths)
         if best is None:
             self._since = None
-        elif self._since is None:
+            return None
+        if self._since is None:
             self._since = now
-        elif now - self._since >= PERSISTENCE:
-            self._since = None
-            return best
-        return None
+        shortcut = len(paths[parent]) - len(paths[best]) >= SHORTCUT
+        if now - self._since < (PERSISTENCE_OF_SHORTCUTS if shortcut else PERSISTENCE):
+            return None
+        if len(self._escapes) == MAX_ESCAPES and now - self._escapes[0] < ESCAPE_WINDOW:
+            return None
+        self._since = None
+        self._escapes.append(now)
+        return best
 
     def _clearly_better(self, me: NodeAddr, parent: NodeAddr, paths: Mapping[NodeAddr, Coordinates]) -> NodeAddr | None:
         """The best of the peers that are surely better than the parent, if there is one."""
@@ -57,7 +67,7 @@ class ParentReview:
             if path[-1] == present[-1] and me not in path and address != parent
             if (worth := self._worth(address, len(path) - len(present), limit)) is not None
         ]
-        return min(alternatives, default=(0.0, None))[1]
+        return min(alternatives)[1] if alternatives else None
 
     def _worth(self, address: NodeAddr, deeper: int, limit: float) -> float | None:
         """The cost of hanging below `address`, which is `deeper` in the tree; None when it is not surely below `limit`.

@@ -15,7 +15,7 @@ from meshnode.mesh.settings import TreeSettings
 from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
 
 UNMEASURED_COST = 1.0
-ESCAPE_PAUSE = 5.0
+MOMENT = 2.0
 LONGEST_EPISODE = 365 * 86400.0
 
 
@@ -128,16 +128,11 @@ class SwitchDamper:
         hold_down = self._settings.hold_down_secs
         if hold_down and self._set_at is not None and now - self._set_at < hold_down:
             return True
-        return self._dampens(now)
-
-    def vetoes_escape(self, now: float) -> bool:
-        """Whether even leaving a parent that is surely worse must wait, as twice within moments it must."""
-        if self._changed_at is not None and now - self._changed_at < min(self._settings.hold_down_secs, ESCAPE_PAUSE):
-            return True
-        return self._dampens(now)
-
-    def _dampens(self, now: float) -> bool:
         return self._episode_end is not None and now < self._episode_end
+
+    def just_changed(self, now: float) -> bool:
+        """Whether another parent was taken a moment ago, and the tree around us is still moving."""
+        return self._changed_at is not None and now - self._changed_at < MOMENT
 
     def _flapped(self, now: float) -> bool:
         settings = self._settings
@@ -244,11 +239,10 @@ class Tree:
 
     def escape(self, now: float) -> NodeAddr | None:
         """The parent to switch to because the present one is surely and lastingly worse; ask once a second."""
-        if self.is_root:
+        if self.is_root or self._damper.just_changed(now):
             return None
         paths = {a: n.position.coordinates for a, n in self._neighbours.items() if n.position is not None and n.trusted}
-        choice = self._review.lasting_choice(self.me, self.parent, paths, now)
-        return None if choice is None or self._damper.vetoes_escape(now) else choice
+        return self._review.lasting_choice(self.me, self.parent, paths, now)
 
     def set_parent(self, parent: NodeAddr, now: float, wall: float) -> None:
         """Declare `parent`, a peer with a position; also used to follow the same parent along a new path."""

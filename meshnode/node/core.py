@@ -278,6 +278,8 @@ class Node:
             since = peer.measurement.quality.lost_since
             if since is not None:
                 self.router.frames_lost(peer.node_addr, since)
+        for peer in self.links.drain_mtu_changes():
+            self._mtu_changed(peer, now)
         router_events, self.router.events = self.router.events, []
         for router_event in router_events:
             self._router_event(router_event, now)
@@ -295,22 +297,26 @@ class Node:
         return bool(events)
 
     def _send_out(self, now: float) -> bool:
+        sent = self._send_link_frames()  # their counters were given out before those of anything below
         datagrams, self.sessions.outbound = self.sessions.outbound, []
         reached: dict[bytes, bool] = {}
         for destination, payload in datagrams:
-            sent = self._originate(destination, [payload], now)
-            reached[destination] = sent or reached.get(destination, False)
-        for destination, sent in reached.items():
-            self._pace_reports(destination, sent)
+            arrived = self._originate(destination, [payload], now)
+            reached[destination] = arrived or reached.get(destination, False)
+        for destination, arrived in reached.items():
+            self._pace_reports(destination, arrived)
         messages, self.router.outbound = self.router.outbound, []
         for neighbour, message in messages:
             peer = self.links.peers.get(neighbour)
             if peer is not None:
                 self.links.send(peer, message, now)
+        return self._send_link_frames() or sent or bool(datagrams or messages)
+
+    def _send_link_frames(self) -> bool:
         frames = self.links.drain_outbound()
         for path, frame in frames:
             self.transports.send(path, [frame])
-        return bool(datagrams or messages or frames)
+        return bool(frames)
 
     def _pace_reports(self, destination: bytes, sent: bool) -> None:
         """Reports to a destination without a route slow down until one gets through (spec 03 section 11.7)."""
@@ -332,6 +338,8 @@ class Node:
             case LinkResolved(peer):
                 self.router.peer_up(peer.identity, self.transports.link_mtu(peer.path), now, wall)
             case PathChanged(peer, old):
+                self.transports.limit(old, None)
+                self.links.expect_mtu(peer, self.transports.promised_mtu(peer.path), now)
                 self.router.set_link_mtu(peer.node_addr, self.transports.link_mtu(peer.path))
                 self._log("info", f"peer {self._name(peer)} moved from {old[1]} to {peer.path[1]}")
             case FirstRtt(peer):
@@ -341,7 +349,8 @@ class Node:
                 self.peering.dial_failed(remote, now)
 
     def _peer_up(self, peer: PeerLink, now: float) -> None:
-        mtu = self.transports.link_mtu(peer.path)
+        mtu = self.transports.promised_mtu(peer.path)
+        self.links.expect_mtu(peer, mtu, now)
         self.peering.peer_up(peer.identity)
         self.identities.insert(peer.identity, now)
         self.router.peer_up(peer.identity, mtu, now, self.world.wall())
@@ -352,6 +361,7 @@ class Node:
 
     def _peer_down(self, peer: PeerLink, reason: str, redial: bool, now: float) -> None:
         restarted = reason == "restarted"
+        self.transports.limit(peer.path, None)
         self.router.peer_down(peer.node_addr, now, self.world.wall())
         if reason != LINK_DEAD or self.router.next_hop(peer.node_addr, now) is None:
             closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
@@ -368,6 +378,19 @@ class Node:
         self.router.set_trust(peer.node_addr, peer.doubtful, not peer.distrusted, now, self.world.wall())
         if peer.distrusted:
             self.sessions.route_lost(peer.node_addr, now)
+
+    def _mtu_changed(self, peer: PeerLink, now: float) -> None:
+        """A path was found to carry shorter frames than its transport promises, or longer ones again."""
+        limited = peer.mtu_limit < self.transports.promised_mtu(peer.path)
+        self.transports.limit(peer.path, peer.mtu_limit if limited else None)
+        mtu = self.transports.link_mtu(peer.path)
+        self._log("warn" if limited else "info", f"the path to {self._name(peer)} carries frames of {mtu} bytes")
+        self.router.set_link_mtu(peer.node_addr, mtu)
+        self._clamp(peer.node_addr, mtu)
+        for remote, session in self.sessions.sessions.items():
+            if self.router.next_hop(remote, now) == peer.node_addr and session.path_mtu.current > mtu:
+                session.path_mtu.seed(mtu)
+                self._clamp(remote, mtu)
 
     def _router_event(self, event: RouterEvent, now: float) -> None:
         match event:

@@ -86,6 +86,8 @@ class Forwarding:
             counters.decode_error_bytes += nbytes
             return
         ttl, path_mtu, source, destination = _UNPACK_HEAD(first, 4)
+        if path_mtu > peer.mtu_limit:  # what is too long for the way back did not get here either
+            path_mtu = peer.mtu_limit
         if first[40:41] != b"\0" or first[41:42] > b"\0":
             plaintexts = self._warm(plaintexts, source, destination, now)
             if not plaintexts:

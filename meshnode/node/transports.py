@@ -17,6 +17,7 @@ class TransportTable:
         self._by_id: dict[int, ITransport] = {}
         self._touched: set[int] = set()
         self._fallback_mtu = fallback_mtu
+        self._limits: dict[Path, int] = {}
 
     def __iter__(self) -> Iterator[ITransport]:
         return iter(self._by_id.values())
@@ -64,8 +65,20 @@ class TransportTable:
 
     def link_mtu(self, path: Path) -> int:
         """Largest link frame along `path`; 65535 when its transport is gone."""
+        mtu = self.promised_mtu(path)
+        return min(mtu, self._limits.get(path, mtu)) if self._limits else mtu
+
+    def promised_mtu(self, path: Path) -> int:
+        """The same without the limits that were found out."""
         transport = self._by_id.get(path[0])
         return 65535 if transport is None else transport.link_mtu(path[1])
+
+    def limit(self, path: Path, mtu: int | None) -> None:
+        """Frames of more than `mtu` bytes do not get through along `path`; None lifts the limit."""
+        if mtu is None:
+            self._limits.pop(path, None)
+        else:
+            self._limits[path] = mtu
 
     @property
     def mtu(self) -> int:

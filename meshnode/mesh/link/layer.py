@@ -25,7 +25,8 @@ from .epoch import LinkEpoch, Opened, open_run
 from .events import FirstRtt, LinkEvent, Path
 from .handshake import Handshake
 from .initiator import Initiator
-from .peer import PeerLink
+from .mtu_probe import MtuProbe
+from .peer import UNLIMITED, PeerLink
 from .responder import Responder
 from .table import LinkCounters, LinkTable, Random
 from .watch import Watch
@@ -114,6 +115,12 @@ class LinkLayer:
         table = self._table
         lossy, table.lossy = table.lossy, []
         return lossy
+
+    def drain_mtu_changes(self) -> list[PeerLink]:
+        """Peers whose `mtu_limit` is another one now."""
+        table = self._table
+        changes, table.mtu_changes = table.mtu_changes, []
+        return changes
 
     # -- frames in
 
@@ -215,6 +222,11 @@ class LinkLayer:
 
     # -- link messages for this layer
 
+    def expect_mtu(self, peer: PeerLink, mtu: int, now: float) -> None:
+        """Tell how long frames to `peer` may be as far as its transport knows; whether they may, is then found out."""
+        peer.mtu_probe = MtuProbe(mtu, now)
+        peer.mtu_limit = UNLIMITED
+
     def message(self, peer: PeerLink, message_type: int, body: bytes, now: float) -> None:
         """Take a link message of this layer: reports and Disconnect; a Heartbeat needs nothing more."""
         try:
@@ -230,12 +242,31 @@ class LinkLayer:
             self.counters.malformed += 1
 
     def _receiver_report(self, peer: PeerLink, report: ReceiverReport, now: float) -> None:
+        quality = peer.measurement.quality
+        before = quality.latest
         if peer.measurement.receiver_report(report, peer.timestamp(now), now):
             self._table.events.append(FirstRtt(peer))
-        if peer.measurement.quality.lost_since is not None:
+        if quality.lost_since is not None:
             self._table.lossy.append(peer)
+        if peer.mtu_probe is not None and before is not None and quality.latest is report:
+            self._judge_mtu(peer, peer.mtu_probe, before, report, now)
         if self._reports:  # else there is little of ours to report on
             peer.trust.reported(now)
+
+    def _judge_mtu(
+        self, peer: PeerLink, probe: MtuProbe, before: ReceiverReport, report: ReceiverReport, now: float
+    ) -> None:
+        """Draw the report's conclusions about the size of frames."""
+        limit, quality = probe.limit, peer.measurement.quality
+        swallowed = probe.report(before, report, peer.current, now)
+        if swallowed:
+            quality.discount(swallowed)
+        elif quality.lost_since is not None:
+            probe.losses_seen(before, report, now)
+        if probe.limit != limit:
+            peer.mtu_limit = probe.limit if probe.limit < probe.configured else UNLIMITED
+            self._table.mtu_changes.append(peer)
+        self._watch.probe_mtu(peer, now)
 
     # -- time
 

@@ -11,7 +11,10 @@ from meshnode.mesh.rate_limit import TokenBucket
 from .epoch import LinkEpoch, Opened
 from .events import Path
 from .handshake import Handshake
+from .mtu_probe import MtuProbe
 from .trust import Trust
+
+UNLIMITED = 65535
 
 _SWAP_PATIENCE = 2.5
 _RHYTHM_DECAY = 0.98
@@ -30,7 +33,8 @@ class PeerLink:
 
     Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
     rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes. A `doubtful` peer
-    is being probed because it is silent, a `distrusted` one did not answer that either.
+    is being probed because it is silent, a `distrusted` one did not answer that either. `mtu_limit` is the longest
+    frame that gets through, if that is less than the transport promises.
     """
 
     __slots__ = (
@@ -52,6 +56,8 @@ class PeerLink:
         "last_heartbeat",
         "link_id",
         "measurement",
+        "mtu_limit",
+        "mtu_probe",
         "node_addr",
         "packets_recv",
         "packets_sent",
@@ -100,6 +106,8 @@ class PeerLink:
         self.jitter = jitter
         self.trust = Trust()
         self.doubtful = self.distrusted = False
+        self.mtu_probe: MtuProbe | None = None
+        self.mtu_limit = UNLIMITED
         self.soundings = 0
         self.sounded_at = now
         self.sounding_budget = TokenBucket(_SOUNDING_SECS, _SOUNDING_SHARE, now)

@@ -76,6 +76,7 @@ class LinkTable:
         self.events: list[LinkEvent] = []
         self.trust_changes: list[PeerLink] = []
         self.lossy: list[PeerLink] = []
+        self.mtu_changes: list[PeerLink] = []
         self.watch_at = float("inf")
         self._link_ids = 0
 

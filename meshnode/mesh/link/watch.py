@@ -14,6 +14,8 @@ _EARLY_REPORTS = (0.1, 0.3, 0.7)
 
 _SOUNDINGS = 5
 _SOUNDING_GAP = 0.15
+MESSAGE_OVERHEAD = 36
+MIN_FRAME = MESSAGE_OVERHEAD + 1
 _NEVER = float("inf")
 
 
@@ -54,6 +56,7 @@ class Watch:
             table.end_drains(peer, now)
             if self._initiator.rekey_due(peer, now):
                 self._initiator.rekey(peer, now)
+            self.probe_mtu(peer, now)
             self._judge(peer, now)
             if peer.measurement.quality.is_vague() and peer.sounding_budget.allow(now):
                 peer.soundings = _SOUNDINGS
@@ -62,6 +65,17 @@ class Watch:
     def _report(self, peer: PeerLink, now: float) -> None:
         for report in peer.measurement.reports_due(now):
             self._table.send(peer, report, now)
+
+    def probe_mtu(self, peer: PeerLink, now: float) -> None:
+        """Send the padded frames that are due, between short ones, so that no other gap joins theirs."""
+        probe = peer.mtu_probe
+        if probe is None or peer.doubtful or not peer.trust.expectant:
+            return
+        sizes = probe.due(now)
+        if sizes:
+            probe.sent(sizes, peer.current, peer.current.send_counter + 1, now)
+            for size in (MIN_FRAME, *sizes, MIN_FRAME):
+                self._table.send(peer, Heartbeat().encode().ljust(size - MESSAGE_OVERHEAD, b"\0"), now)
 
     def _sound(self, peer: PeerLink, now: float) -> None:
         """Send one of the Heartbeats that tell sooner how much a link loses."""

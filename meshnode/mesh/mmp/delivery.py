@@ -54,6 +54,12 @@ class DeliveryWindow:
             samples.popleft()
         samples.append(Sample(now, received, expected))
 
+    def discount(self, lost: int) -> None:
+        """Take `lost` frames out of the latest sample."""
+        if self._samples:
+            at, received, expected = self._samples.pop()
+            self._samples.append(Sample(at, received, max(expected - lost, received)))
+
     def is_vague(self) -> bool:
         """Whether frames were lost lately, but too few were sent to say what share that is."""
         received = expected = 0

@@ -108,6 +108,16 @@ class Quality:
         self._reverse_baseline = None
         self.delivery_forward = 1.0
 
+    @property
+    def latest(self) -> ReceiverReport | None:
+        """The report that the next one is compared with."""
+        return self._previous
+
+    def discount(self, frames: int) -> None:
+        """So many of the frames of the latest report were lost for a reason that does not concern others."""
+        self._cost = None
+        self._towards_peer.discount(frames)
+
     def cost(self) -> CostRange | None:
         """The cost of the link; None while no round trip was measured.
 

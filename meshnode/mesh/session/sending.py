@@ -55,7 +55,7 @@ class Sending:
         if epoch is None:
             return []
         coordinates = self._core.coordinate_pair(session.address, now)
-        room = self._core.transport_mtu - FRAME_OVERHEAD - len(coordinates)
+        room = min(self._core.transport_mtu, session.path_mtu.current) - FRAME_OVERHEAD - len(coordinates)
         messages: list[bytes] = []
         for payload in payloads:
             flags, clear = session.k_flag, b""
