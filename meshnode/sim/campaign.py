@@ -8,6 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,12 +187,17 @@ def _worst_entry(worst: Worst) -> dict[str, Any]:
     }
 
 
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """Workers that share nothing with this process, whatever threads it has."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+
+
 def in_parallel(jobs: int, work: Callable[[_A], _T], items: Sequence[_A]) -> Iterator[_T]:
     """The results of `work` on all items, in their order, `jobs` processes at a time; with one job in this process."""
     if jobs <= 1:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with processes(jobs) as pool:
         futures: list[Future[_T]] = [pool.submit(work, item) for item in items]
         for future in futures:
             yield future.result()
@@ -202,7 +208,6 @@ def campaign(
     axes: Sequence[Axis],
     seeds: Sequence[int],
     jobs: int = 1,
-    shrink_at_most: int = MOST_SHRUNK,
     shrink_runs: int = MOST_RUNS,
     shrink_seconds: float = MOST_SECONDS,
     told: Callable[[Attempted], None] = lambda attempted: None,
@@ -219,7 +224,7 @@ def campaign(
     found = Campaign(scenario, attempts, [])
     jobs_left = [
         (runs[0].point.scenario, runs[0].outcome.seed, complaint, shrink_runs, shrink_seconds)
-        for complaint, runs in list(found.complaints().items())[:shrink_at_most]
+        for complaint, runs in list(found.complaints().items())[:MOST_SHRUNK]
     ]
     shrunk = [small for small in in_parallel(jobs, _shrink, jobs_left) if small is not None]
     return replace(found, shrunk=shrunk)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .commands import add_commands
-from .html import page
 from .loading import builtin_scenarios, find_scenario
+from .player import record
 from .reading import ScenarioError
 from .run import run
 from .text import render
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("scenario", metavar="FILE|NAME", help="a scenario file, or a name that `meshsim list` shows")
     running.add_argument("--seed", type=int, help="seed to use instead of the scenario's own")
     running.add_argument("--json", metavar="FILE", type=Path, help="write the whole report there as JSON")
-    running.add_argument("--html", metavar="FILE", type=Path, help="write a page about the run there")
+    running.add_argument("--html", metavar="FILE", type=Path, help="write a page there that plays the run")
     running.set_defaults(command=_run)
     listing = commands.add_parser("list", help="show the scenarios that come with the program")
     listing.set_defaults(command=_list)
@@ -54,12 +54,14 @@ def _run(options: argparse.Namespace) -> int:
     scenario = find_scenario(options.scenario)
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    result = run(scenario, options.seed)
+    if options.html is not None:
+        result, text = record(scenario, options.seed)
+        options.html.write_text(text, "utf-8")
+    else:
+        result = run(scenario, options.seed)
     sys.stdout.write(render(result))
     if options.json is not None:
         options.json.write_text(result.to_json())
-    if options.html is not None:
-        options.html.write_text(page(result))
     return 0 if result.passed else 1
 
 

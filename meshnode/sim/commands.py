@@ -69,7 +69,7 @@ def _add_campaign(commands: Commands) -> None:
     parser.add_argument("--seeds", type=_positive, default=5, help="how many seeds, from the scenario's own on")
     parser.add_argument("--first-seed", type=int, help="begin with this seed instead")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all results there")
-    parser.add_argument("--no-shrink", action="store_true", help="leave failing runs as they are")
+    parser.add_argument("--no-shrink", action="store_true", help="write failing scenarios as they are")
     _jobs(parser)
     _shrinking(parser)
     parser.set_defaults(command=_campaign)
@@ -83,8 +83,7 @@ def _campaign(options: argparse.Namespace) -> int:
         [Axis.parse(text) for text in options.vary],
         range(first, first + options.seeds),
         options.jobs,
-        0 if options.no_shrink else 3,
-        options.runs,
+        1 if options.no_shrink else options.runs,
         options.seconds,
         _tell_attempt,
     )

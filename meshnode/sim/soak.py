@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import yaml
 
+from .campaign import processes
 from .loading import parse_scenario
 from .scenario import Plan, Scenario, Topology
 from .shrink import MOST_RUNS, MOST_SECONDS, Shrunk, shrink
@@ -28,6 +29,10 @@ HEALED_WITHIN = 60.0
 
 _CLASSES = ("perfect", "fibre", "fibre", "wifi", "lte", "ble", "tor", "satellite")
 _LOSSY_CLASSES = frozenset(("wifi", "lte", "ble", "satellite"))
+
+
+Trial = Callable[[int, int], tuple[int, Outcome]]
+"""`trial(seed, number)` runs one scenario of a sequence, and says again which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +165,15 @@ def soak(
     shrink_seconds: float = MOST_SECONDS,
     told: Callable[[int, Outcome], None] = lambda number, outcome: None,
     first: int = 0,
+    trial: Trial | None = None,
 ) -> Soaked:
     """Run the scenarios of `seed` from number `first` on, until `seconds` of wall time are over or one fails.
 
-    `told` hears of every run. The failing one is shrunk.
+    `told` hears of every run. The failing one is shrunk. `trial` runs a scenario instead of `run_number`.
     """
     deadline = time.monotonic() + seconds
     runs, virtual = 0, 0.0
-    for number, outcome in _outcomes(seed, first, jobs, deadline):
+    for number, outcome in _outcomes(trial or run_number, seed, first, jobs, deadline):
         runs, virtual = runs + 1, virtual + draw(seed, number).duration
         told(number, outcome)
         if not outcome.passed:
@@ -183,21 +189,21 @@ def run_number(seed: int, number: int) -> tuple[int, Outcome]:
     return number, attempt(scenario, scenario.seed)
 
 
-def _outcomes(seed: int, first: int, jobs: int, deadline: float) -> Iterator[tuple[int, Outcome]]:
+def _outcomes(trial: Trial, seed: int, first: int, jobs: int, deadline: float) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come in; nothing is begun after the deadline."""
     if jobs <= 1:
         number = first
         while time.monotonic() < deadline:
-            yield run_number(seed, number)
+            yield trial(seed, number)
             number += 1
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with processes(jobs) as pool:
         number = first + jobs
-        waiting: set[Future[tuple[int, Outcome]]] = {pool.submit(run_number, seed, n) for n in range(first, number)}
+        waiting: set[Future[tuple[int, Outcome]]] = {pool.submit(trial, seed, n) for n in range(first, number)}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 if time.monotonic() < deadline:
-                    waiting.add(pool.submit(run_number, seed, number))
+                    waiting.add(pool.submit(trial, seed, number))
                     number += 1
                 yield future.result()
