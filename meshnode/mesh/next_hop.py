@@ -35,7 +35,8 @@ def nearest_hop(
     """The peer to forward to, for a destination that is no reliable direct peer.
 
     Only peers strictly nearer than we are come into question, which keeps a mesh free of loops. Those whose filter
-    contains the destination go first, cheapest link first; without any, the nearest one along the tree is taken. A
+    contains the destination go first, the cheapest by the cost of the link and the hops that remain; without any, the
+    nearest one along the tree is taken. A
     doubtful peer is the second choice after any other, a distrusted one none as long as there are others: no way at all
     is better, as it makes us look for one. The `favourite`, as a rule the choice so far, stays until another one is
     clearly cheaper.
@@ -70,7 +71,7 @@ def _nearest_hop(
         if hops < limit:
             cost = link_cost(address)
             cost = UNMEASURED_COST if cost is None else cost
-            candidates.append((cost * STEADINESS if address == favourite else cost, hops, address))
+            candidates.append((hops + (cost * STEADINESS if address == favourite else cost), hops, address))
     if candidates:
         return min(candidates)[2]
     return greedy_hop(mine, destination, paths)

@@ -9,10 +9,11 @@ from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.announce import AnnounceExchange
 from meshnode.mesh.bloom import BloomCounters, FilterExchange
 from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
+from meshnode.mesh.decisions import Decisions
 from meshnode.mesh.lookup import LookupCounters, Lookups
 from meshnode.mesh.mmp.quality import CostRange
 from meshnode.mesh.neighbour import Neighbour, Neighbours
-from meshnode.mesh.next_hop import RouteClass, classify, nearest_hop
+from meshnode.mesh.next_hop import RouteClass, classify
 from meshnode.mesh.rate_limit import IntervalLimiter
 from meshnode.mesh.router_events import (
     CoordinatesChanged,
@@ -30,10 +31,7 @@ TREE_ANNOUNCE, FILTER_ANNOUNCE, LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x10, 0x20, 0x
 SECOND_LOOK = 0.7
 SIGNAL_INTERVAL = 0.1
 SIGNAL_MEMORY = 10.0
-MAX_DECISIONS = 4096
 MAX_MISSED = 256
-POOR_COST, GOOD_COST = 2.2, 1.6
-COST_OF_A_HOP = 1.0
 MISSED_MEMORY = 15.0
 DATAGRAM_HEADER = 35  # as counted: without the link message type byte
 
@@ -85,7 +83,6 @@ class Router:
         self.mesh_size_estimate: int | None = None
         self._settings = settings
         self._link_cost = link_cost
-        self._cost_range = cost_range
         self.tree = Tree(identity, settings.tree, entropy, self.neighbours, link_cost, wall, cost_range)
         self.announces = AnnounceExchange(self.tree, settings.tree, self.neighbours, self.send)
         self.filters = FilterExchange(
@@ -95,8 +92,7 @@ class Router:
         self.coordinate_cache = CoordinateCache(self.me, settings.cache.coord_size, settings.cache.coord_ttl_secs)
         self.counters = RouterCounters(self.tree.counters, self.filters.counters, self.lookups.counters)
         self._signals: IntervalLimiter[NodeAddr] = IntervalLimiter(SIGNAL_INTERVAL, SIGNAL_MEMORY)
-        self._decisions: dict[NodeAddr, tuple[Coordinates, NodeAddr | None]] = {}
-        self._previous = self._decisions
+        self._decisions = Decisions(self.tree, self.neighbours, self.coordinate_cache, link_cost, cost_range)
         self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
         self._reevaluated_at: float | None = None
         self._second_look_at: float | None = None
@@ -129,7 +125,7 @@ class Router:
         if was_parent:
             self._lose_parent(now, wall)
         self.filters.mark_all()
-        self._forget_decisions()
+        self._decisions.forget()
 
     def set_trust(self, address: NodeAddr, doubtful: bool, trusted: bool, now: float, wall: float) -> None:
         """The link to a peer became silent (`doubtful`), or stayed so while probed (not `trusted`), or recovered.
@@ -140,7 +136,7 @@ class Router:
         if neighbour is None:
             return
         neighbour.doubtful = doubtful
-        self._forget_decisions()
+        self._decisions.forget()
         if trusted == neighbour.trusted:
             return
         neighbour.trusted = trusted
@@ -189,7 +185,7 @@ class Router:
         self.lookups.backoff.clear()
         self.announces.send(neighbour, now)
         neighbour.filter_announce.pending = True
-        self._forget_decisions()
+        self._decisions.forget()
 
     # Messages and time
 
@@ -200,7 +196,7 @@ class Router:
         elif msg_type == FILTER_ANNOUNCE:
             if self.filters.receive(peer, body, now):
                 self.filters.mark_changed(excluded=peer)
-                self._forget_decisions()
+                self._decisions.forget()
                 self.lookups.heard_filter(peer)
                 self._look_up_missed(now)
         elif msg_type == LOOKUP_REQUEST:
@@ -212,7 +208,7 @@ class Router:
 
     def first_rtt(self, peer: NodeAddr, now: float, wall: float) -> None:
         """The link to `peer` got its first round-trip sample, which may make it eligible as parent."""
-        self._forget_decisions()
+        self._decisions.forget()
         self._reconsider(now, wall)
 
     def tick(self, now: float, wall: float) -> None:
@@ -220,14 +216,13 @@ class Router:
         self.announces.flush(now)
         self._look_again(now, wall)
         self._notice_measurements(now, wall)
-        self._notice_poor_links()
         self._escape(now, wall)
         self._reevaluate_periodically(now, wall)
         self.filters.flush(now)
         self.mesh_size_estimate = self.filters.mesh_size()
         self.lookups.advance(now)
         self._drain_lookups(now)
-        self._previous, self._decisions = self._decisions, {}  # link costs change all the time
+        self._decisions.tick()
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` has something to do: a waiting announce or filter, or a lookup attempt running out."""
@@ -257,7 +252,7 @@ class Router:
         position = self.announces.receive(peer, body)
         if position is None:
             return
-        self._forget_decisions()
+        self._decisions.forget()
         if position.root > self.tree.root:
             self.announces.send(self.neighbours[peer], now)
         if not self._reconsider(now, wall) and not self.tree.is_root and self.tree.parent == peer:
@@ -282,11 +277,6 @@ class Router:
         news, self._measured = measured - self._measured, measured
         if news:
             self._reconsider(now, wall)
-
-    def _notice_poor_links(self) -> None:
-        for address, neighbour in self.neighbours.items():
-            cost = self._cost_range(address)
-            neighbour.poor = cost is not None and (cost.recent > GOOD_COST if neighbour.poor else cost.low > POOR_COST)
 
     def _escape(self, now: float, wall: float) -> None:
         """Leave a parent that is surely and lastingly worse than another peer."""
@@ -335,7 +325,7 @@ class Router:
 
     def _report_position(self, before: tuple[NodeAddr, Coordinates], now: float) -> None:
         parent, coordinates = before
-        self._forget_decisions()
+        self._decisions.forget()
         if self.tree.root > coordinates[-1]:
             self._second_look_at = now + SECOND_LOOK
         if self.tree.parent != parent:
@@ -375,41 +365,7 @@ class Router:
 
     def next_hop(self, destination: NodeAddr, now: float) -> NodeAddr | None:
         """The peer to forward to; None for ourselves and when no peer is known to be nearer (spec 03 section 8)."""
-        direct = self.neighbours.get(destination)
-        if direct is not None:
-            return destination if not (direct.doubtful or direct.poor) else self._detour(direct, now)
-        coordinates = self.coordinate_cache.get_and_touch(destination, now)
-        return None if coordinates is None else self._decide(destination, coordinates)
-
-    def _detour(self, direct: Neighbour, now: float) -> NodeAddr:
-        """The hop towards a direct peer whose link is not good: another peer if that promises more, else itself."""
-        coordinates = self.coordinate_cache.get_and_touch(direct.address, now)
-        if coordinates is None and direct.position is not None:
-            coordinates = direct.position.coordinates
-        hop = None if coordinates is None else self._decide(direct.address, coordinates)
-        if hop is None or direct.doubtful:
-            return hop or direct.address
-        present, cost = self._cost_range(direct.address), self._link_cost(hop)
-        worthwhile = present is not None and cost is not None and cost + COST_OF_A_HOP < present.low
-        return hop if worthwhile else direct.address
-
-    def _decide(self, destination: NodeAddr, coordinates: Coordinates) -> NodeAddr | None:
-        """Choose the next hop, and keep the decision until something changes."""
-        known = self._decisions.get(destination)
-        if known is not None and known[0] is coordinates:
-            return known[1]
-        previous = self._previous.get(destination)
-        favourite = None if previous is None else previous[1]
-        hop = nearest_hop(self.tree.coordinates, coordinates, self.neighbours, self._link_cost, favourite)
-        if len(self._decisions) >= MAX_DECISIONS:
-            self._decisions.clear()
-        self._decisions[destination] = coordinates, hop
-        return hop
-
-    def _forget_decisions(self) -> None:
-        """Something changed that decisions depend on."""
-        if self._decisions:
-            self._previous, self._decisions = self._decisions, {}
+        return self._decisions.next_hop(destination, now)
 
     def route_class(self, destination: NodeAddr, hop: NodeAddr) -> RouteClass:
         """How a datagram for `destination` that left through `hop` travels relative to the tree."""

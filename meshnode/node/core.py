@@ -15,13 +15,17 @@ from meshnode.mesh.link import (
     LINK_DEAD,
     DialFailed,
     FirstRtt,
+    FramesLost,
     LinkEvent,
     LinkLayer,
+    LinkNotice,
     LinkResolved,
+    MtuChanged,
     PathChanged,
     PeerDown,
     PeerLink,
     PeerUp,
+    TrustChanged,
 )
 from meshnode.mesh.mmp import CostRange
 from meshnode.mesh.router import (
@@ -54,6 +58,7 @@ from meshnode.wire.link import SESSION_DATAGRAM
 from .forwarding import Forwarding
 from .ipv6 import SHIM_PORT, Ipv6Service
 from .names import Names
+from .path_mtus import PathMtus
 from .peering import PeerConfig, Peering
 from .surroundings import DelayedCall, Surroundings
 from .transports import TransportTable
@@ -111,6 +116,9 @@ class Node:
             self.sessions, self.transports, self._originate, self._open_session, world.clock.seconds
         )
         self.ports: dict[int, PortService] = {SHIM_PORT: self.ipv6.deliver}
+        self.path_mtus = PathMtus(
+            self.transports, self.links, self.router, self.sessions, self.ipv6, self._report_path_mtu
+        )
         self.peering = Peering(self.links, self.transports, settings, lambda text: world.log("warn", text))
         self.names = Names(world.hosts, self.links, self.sessions)
         self._timer: DelayedCall | None = None
@@ -272,14 +280,9 @@ class Node:
         because data must not overtake the handshake that opens it.
         """
         link_events = self._link_events(now)
-        for peer in self.links.drain_trust_changes():
-            self._trust_changed(peer, now)
-        for peer in self.links.drain_lossy():
-            since = peer.measurement.quality.lost_since
-            if since is not None:
-                self.router.frames_lost(peer.node_addr, since)
-        for peer in self.links.drain_mtu_changes():
-            self._mtu_changed(peer, now)
+        if self.links.notices:
+            for notice in self.links.drain_notices():
+                self._link_notice(notice, now)
         router_events, self.router.events = self.router.events, []
         for router_event in router_events:
             self._router_event(router_event, now)
@@ -297,7 +300,8 @@ class Node:
         return bool(events)
 
     def _send_out(self, now: float) -> bool:
-        sent = self._send_link_frames()  # their counters were given out before those of anything below
+        # Link frames that wait got their counters before anything below does.
+        sent = bool(self.sessions.outbound) and self._send_link_frames()
         datagrams, self.sessions.outbound = self.sessions.outbound, []
         reached: dict[bytes, bool] = {}
         for destination, payload in datagrams:
@@ -336,11 +340,9 @@ class Node:
             case PeerDown(peer, reason, redial):
                 self._peer_down(peer, reason, redial, now)
             case LinkResolved(peer):
-                self.router.peer_up(peer.identity, self.transports.link_mtu(peer.path), now, wall)
+                self.router.peer_up(peer.identity, self.path_mtus.of(peer), now, wall)
             case PathChanged(peer, old):
-                self.transports.limit(old, None)
-                self.links.expect_mtu(peer, self.transports.promised_mtu(peer.path), now)
-                self.router.set_link_mtu(peer.node_addr, self.transports.link_mtu(peer.path))
+                self.path_mtus.peer_moved(peer, old, now)
                 self._log("info", f"peer {self._name(peer)} moved from {old[1]} to {peer.path[1]}")
             case FirstRtt(peer):
                 self.router.first_rtt(peer.node_addr, now, wall)
@@ -349,27 +351,34 @@ class Node:
                 self.peering.dial_failed(remote, now)
 
     def _peer_up(self, peer: PeerLink, now: float) -> None:
-        mtu = self.transports.promised_mtu(peer.path)
-        self.links.expect_mtu(peer, mtu, now)
         self.peering.peer_up(peer.identity)
         self.identities.insert(peer.identity, now)
-        self.router.peer_up(peer.identity, mtu, now, self.world.wall())
-        self._clamp(peer.node_addr, mtu)
+        self.path_mtus.peer_up(peer, now)
+        self.router.peer_up(peer.identity, self.path_mtus.of(peer), now, self.world.wall())
         direction = "inbound" if peer.inbound else "outbound"
         self._log("info", f"peer {self._name(peer)} connected at {peer.path[1]} ({direction})")
         self.sessions.lookup_succeeded(peer.node_addr, now)
 
     def _peer_down(self, peer: PeerLink, reason: str, redial: bool, now: float) -> None:
         restarted = reason == "restarted"
-        self.transports.limit(peer.path, None)
+        self.path_mtus.peer_down(peer)
         self.router.peer_down(peer.node_addr, now, self.world.wall())
         if reason != LINK_DEAD or self.router.next_hop(peer.node_addr, now) is None:
             closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
             self.sessions.remove(peer.node_addr, closing)
-        self._clamp(peer.node_addr, None)
+        self.path_mtus.clamp(peer.node_addr, None)
         self._log("info", f"peer {self._name(peer)} removed: {reason}")
         if redial:
             self.peering.peer_down(peer.identity, now)
+
+    def _link_notice(self, notice: LinkNotice, now: float) -> None:
+        match notice:
+            case TrustChanged(peer):
+                self._trust_changed(peer, now)
+            case FramesLost(peer, since):
+                self.router.frames_lost(peer.node_addr, since)
+            case MtuChanged(peer):
+                self.path_mtus.found(peer, now)
 
     def _trust_changed(self, peer: PeerLink, now: float) -> None:
         """A peer fell silent or speaks again: route by that, and look for a way around a direct peer."""
@@ -379,24 +388,11 @@ class Node:
         if peer.distrusted:
             self.sessions.route_lost(peer.node_addr, now)
 
-    def _mtu_changed(self, peer: PeerLink, now: float) -> None:
-        """A path was found to carry shorter frames than its transport promises, or longer ones again."""
-        limited = peer.mtu_limit < self.transports.promised_mtu(peer.path)
-        self.transports.limit(peer.path, peer.mtu_limit if limited else None)
-        mtu = self.transports.link_mtu(peer.path)
-        self._log("warn" if limited else "info", f"the path to {self._name(peer)} carries frames of {mtu} bytes")
-        self.router.set_link_mtu(peer.node_addr, mtu)
-        self._clamp(peer.node_addr, mtu)
-        for remote, session in self.sessions.sessions.items():
-            if self.router.next_hop(remote, now) == peer.node_addr and session.path_mtu.current > mtu:
-                session.path_mtu.seed(mtu)
-                self._clamp(remote, mtu)
-
     def _router_event(self, event: RouterEvent, now: float) -> None:
         match event:
             case CoordinatesLearned(target, path_mtu):
                 if path_mtu is not None:
-                    self._clamp(target, path_mtu)
+                    self.path_mtus.clamp(target, path_mtu)
                 self.sessions.lookup_succeeded(target, now)
             case LookupFailed(target):
                 self._log("debug", f"lookup of {self.names.display(target)} failed")
@@ -417,22 +413,13 @@ class Node:
                 self.ipv6.refuse(queued)
             case SessionClosed(remote, reason):
                 self._log("info", f"session with {self.names.display(remote)} closed: {reason.value}")
-                self._release_clamp(remote)
+                self.path_mtus.release(remote)
             case LookupWanted(remote):
                 self.router.lookup(remote, now)
             case PathMtuChanged(remote, mtu):
-                self._clamp(remote, mtu)
+                self.path_mtus.clamp(remote, mtu)
             case PathMtuReleased(remote):
-                self._release_clamp(remote)
-
-    def _clamp(self, node_addr: bytes, mtu: int | None) -> None:
-        if self.ipv6.adapter is not None:
-            self.ipv6.adapter.set_path_mtu(b"\xfd" + node_addr[:15], mtu)
-
-    def _release_clamp(self, node_addr: bytes) -> None:
-        """Forget a learnt path MTU; a direct peer's is that of its link (spec 02 section 10.4)."""
-        peer = self.links.peers.get(node_addr)
-        self._clamp(node_addr, None if peer is None else self.transports.link_mtu(peer.path))
+                self.path_mtus.release(remote)
 
     # -- time
 
@@ -487,6 +474,9 @@ class Node:
     def _cost_range(self, node_addr: bytes) -> CostRange | None:
         peer = self.links.peers.get(node_addr)
         return None if peer is None else peer.measurement.cost_range
+
+    def _report_path_mtu(self, peer: PeerLink, mtu: int, limited: bool) -> None:
+        self._log("warn" if limited else "info", f"the path to {self._name(peer)} carries frames of {mtu} bytes")
 
     def _name(self, peer: PeerLink) -> str:
         return self.names.display(peer.node_addr)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from meshnode.identity import Identity
+from meshnode.ipv6.adapter import Ipv6Adapter
+from meshnode.mesh.link import PeerLink
 from meshnode.mesh.settings import MeshSettings
 from meshnode.transports.memory import LinkQuality, MemoryNetwork
 
-from .node_rig import HostStack, MeshHost, MeshNet
+from .node_rig import MTU, HostStack, MeshHost, MeshNet
 
 Edge = tuple[str, str]
 Flow = tuple[str, str]
@@ -20,6 +22,8 @@ DEAD = LinkQuality(loss=1.0)
 TRAFFIC_INTERVAL = 0.1
 NOTICEABLE = 1.0
 """Seconds without an arrival that count as an outage of a flow of ten packets a second."""
+
+NO_NEXT_HEADER = 59
 
 
 def chain(count: int) -> list[Edge]:
@@ -59,26 +63,25 @@ class NarrowNetwork(MemoryNetwork):
 
 
 class Listener(HostStack):
-    """A host stack that notes when each numbered packet came, and from whom."""
+    """A host stack that notes when each packet of the steady traffic came, and from whom."""
 
     def __init__(self, net: HealingNet) -> None:
         super().__init__()
         self._net = net
 
     def write(self, packets: list[bytes]) -> None:
-        super().write(packets)
-        now = self._net.clock.seconds()
+        now, net = self._net.clock.seconds(), self._net
         for packet in packets:
-            source = self._net.owners.get(packet[8:24])
-            if source is not None and packet[6] == 59:
-                flow = source, self._net.owners[packet[24:40]]
-                self._net.arrivals[flow].append((now, int.from_bytes(packet[40:44], "big")))
+            if packet[6] == NO_NEXT_HEADER:
+                net.arrivals[net.owners[packet[8:24]], net.owners[packet[24:40]]].append(now)
+            else:
+                self.packets.append(packet)
 
 
 class HealingNet(MeshNet):
-    """Hosts joined along edges. `identities[n]` of the sorted hosts goes to the n-th name of `order`.
+    """Hosts joined along edges. `order` names hosts from the smallest address on, so that a test says who is root.
 
-    `order` names hosts from the smallest address on, so that a test can say who becomes root.
+    `settled_at` is when anybody's place in the tree changed last, `torn_at` when the living last were not one tree.
     """
 
     def __init__(
@@ -93,13 +96,12 @@ class HealingNet(MeshNet):
         self.medium = NarrowNetwork(self.clock, seed=seed, quality=quality or LAN)
         self.medium.limits = {}
         self.edges = list(edges)
-        self.arrivals: dict[Flow, list[tuple[float, int]]] = defaultdict(list)
-        self.sent: dict[Flow, int] = defaultdict(int)
+        self.arrivals: dict[Flow, list[float]] = defaultdict(list)
         self.owners: dict[bytes, str] = {}
         self.flows: list[Flow] = []
         self.dead: set[str] = set()
         self.parent_changes: list[tuple[float, str]] = []
-        self.settled_at = 0.0
+        self.settled_at = self.torn_at = 0.0
         self._seen: dict[str, list[bytes]] = {}
         self._next_packet = 0.0
         names = list(dict.fromkeys([*order, *(name for edge in self.edges for name in edge)]))
@@ -111,7 +113,9 @@ class HealingNet(MeshNet):
         for host in self.hosts:
             self.owners[host.identity.ipv6] = host.name
             host.stack = Listener(self)
-            host.node.ipv6.adapter._sink = host.stack  # type: ignore[union-attr]
+            host.node.ipv6.adapter = Ipv6Adapter(
+                host.identity.ipv6, host.node.ipv6, host.stack, MTU, self.clock.seconds
+            )
             host.knows(*(other for other in self.hosts if other is not host))
 
     def __getitem__(self, name: str) -> MeshHost:
@@ -154,8 +158,7 @@ class HealingNet(MeshNet):
         for source, target in self.flows:
             if source in self.dead or target in self.dead:
                 continue
-            number = self.sent[source, target] = self.sent[source, target] + 1
-            self[source].send(self[target], number.to_bytes(4, "big"))
+            self[source].send(self[target], b"tick")
 
     # -- faults
 
@@ -206,12 +209,27 @@ class HealingNet(MeshNet):
         root = min(members, key=lambda name: self[name].identity.node_addr)
         for name in members:
             path = self.path(name)
-            if path[-1] != root or (name != root and path[1:] != self.path(path[1])):
+            if path[-1] != root or (name != root and (path[1] not in members or path[1:] != self.path(path[1]))):
                 return False
         return True
 
+    def link(self, name: str, peer: str) -> PeerLink | None:
+        """What `name` has of its link to `peer`."""
+        return self[name].node.links.peers.get(self[peer].identity.node_addr)
+
+    def hop(self, name: str, target: str) -> str | None:
+        """The peer through which `name` would send to `target`."""
+        hop = self[name].node.router.next_hop(self[target].identity.node_addr, self.clock.seconds())
+        return None if hop is None else self.owners[b"\xfd" + hop[:15]]
+
+    def said(self, name: str, words: str) -> list[str]:
+        """The lines `name` told its operator that contain `words`."""
+        return [text for _, text in self[name].log if words in text]
+
     def _look(self) -> None:
         now = self.clock.seconds()
+        if not self.whole():
+            self.torn_at = now
         for name in self.living():
             path = self[name].node.router.own_coordinates
             before = self._seen.get(name)
@@ -229,8 +247,7 @@ class HealingNet(MeshNet):
         for flow in self.flows:
             if flow[0] in self.dead or flow[1] in self.dead:
                 continue
-            moments = [moment for moment, _ in self.arrivals[flow]]
-            for before, after in zip([0.0, *moments], [*moments, now], strict=True):
+            for before, after in pairwise([0.0, *self.arrivals[flow], now]):
                 if after > since and after - before >= least:
                     yield flow, before, after
 
@@ -247,3 +264,75 @@ class HealingNet(MeshNet):
 
 def _address(identity: Identity) -> bytes:
     return identity.node_addr
+
+
+class Transfer:
+    """A stream as TCP would carry it: a window of full segments, repeated when unanswered, shorter when told so.
+
+    Like Linux, the sender does not believe in limits below the smallest MTU of IPv6.
+    """
+
+    WINDOW = 8
+    ACK, DATA = 253, 254
+    LEAST_MTU = 1280
+
+    def __init__(self, net: HealingNet, source: str, target: str, mtu: int) -> None:
+        self._net, self._source, self._target = net, net[source], net[target]
+        self.mtu = mtu
+        self.acknowledged = 0
+        self._sent = 0
+        self._patience = 1.0
+        self._repeat_at = 0.0
+
+    def run(self, segments: int, within: float) -> float:
+        """Transfer so many segments; the seconds it took. Fails when time runs out."""
+        start = self._net.clock.seconds()
+        goal = self.acknowledged + segments
+        while self.acknowledged < goal:
+            now = self._net.clock.seconds()
+            assert now - start < within, f"stalled after {self.acknowledged} segments of {self.mtu} bytes"
+            self._fill(goal, now)
+            self._net.run(0.02)
+            self._answer()
+            self._listen()
+        return self._net.clock.seconds() - start
+
+    def _fill(self, goal: int, now: float) -> None:
+        if self._sent > self.acknowledged and now >= self._repeat_at:
+            self._sent = self.acknowledged
+            self._patience = min(2 * self._patience, 8.0)
+            self._repeat_at = now + self._patience
+        while self._sent < min(self.acknowledged + self.WINDOW, goal):
+            if self._sent == self.acknowledged:
+                self._repeat_at = now + self._patience
+            payload = self._sent.to_bytes(4, "big").ljust(self.mtu - 40, b".")
+            self._source.send(self._target, payload, self.DATA)
+            self._sent += 1
+
+    def _answer(self) -> None:
+        """The receiver acknowledges what came in order."""
+        received, self._target.stack.packets = self._target.stack.packets, []
+        expected = self._expected
+        for packet in received:
+            if packet[6] == self.DATA and int.from_bytes(packet[40:44], "big") == expected:
+                expected += 1
+        if any(packet[6] == self.DATA for packet in received):
+            self._target.send(self._source, expected.to_bytes(4, "big"), self.ACK)
+        self._expected = expected
+
+    _expected = 0
+
+    def _listen(self) -> None:
+        received, self._source.stack.packets = self._source.stack.packets, []
+        for packet in received:
+            if packet[6] == self.ACK:
+                self._acknowledge(int.from_bytes(packet[40:44], "big"))
+            elif packet[6] == 58 and packet[40] == 2:
+                self.mtu = max(min(self.mtu, int.from_bytes(packet[44:48], "big")), self.LEAST_MTU)
+                self._sent = self.acknowledged
+
+    def _acknowledge(self, number: int) -> None:
+        if number > self.acknowledged:
+            self.acknowledged = number
+            self._patience = 1.0
+            self._repeat_at = self._net.clock.seconds() + self._patience

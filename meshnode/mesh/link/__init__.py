@@ -1,6 +1,19 @@
 """The link layer: Noise IK handshakes, established frames, rekey and liveness of direct neighbours (spec 01)."""
 
-from .events import DialFailed, FirstRtt, LinkEvent, LinkResolved, Path, PathChanged, PeerDown, PeerUp
+from .events import (
+    DialFailed,
+    FirstRtt,
+    FramesLost,
+    LinkEvent,
+    LinkNotice,
+    LinkResolved,
+    MtuChanged,
+    Path,
+    PathChanged,
+    PeerDown,
+    PeerUp,
+    TrustChanged,
+)
 from .handshake import Handshake
 from .initiator import DialRefused
 from .layer import LinkLayer, LinkRun
@@ -13,15 +26,19 @@ __all__ = [
     "DialFailed",
     "DialRefused",
     "FirstRtt",
+    "FramesLost",
     "Handshake",
     "LinkCounters",
     "LinkEvent",
     "LinkLayer",
+    "LinkNotice",
     "LinkResolved",
     "LinkRun",
+    "MtuChanged",
     "Path",
     "PathChanged",
     "PeerDown",
     "PeerLink",
     "PeerUp",
+    "TrustChanged",
 ]

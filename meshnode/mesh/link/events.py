@@ -62,3 +62,29 @@ class DialFailed:
 
 
 LinkEvent = PeerUp | PeerDown | LinkResolved | PathChanged | FirstRtt | DialFailed
+
+
+@dataclass(slots=True, frozen=True)
+class TrustChanged:
+    """`peer` became or ceased to be doubtful or distrusted: use it less, or again. The link itself stays."""
+
+    peer: PeerLink
+
+
+@dataclass(slots=True, frozen=True)
+class FramesLost:
+    """`peer` reported losses: what was sent to it since the time `since` may be among them."""
+
+    peer: PeerLink
+    since: float
+
+
+@dataclass(slots=True, frozen=True)
+class MtuChanged:
+    """`peer.mtu_limit` is another one now."""
+
+    peer: PeerLink
+
+
+LinkNotice = TrustChanged | FramesLost | MtuChanged
+"""What is worth knowing about a link that goes on: apart from the events, which are about who is a peer."""

@@ -22,7 +22,7 @@ from meshnode.wire.reports import ReceiverReport, SenderReport
 
 from .candidate import Candidate
 from .epoch import LinkEpoch, Opened, open_run
-from .events import FirstRtt, LinkEvent, Path
+from .events import FirstRtt, FramesLost, LinkEvent, LinkNotice, MtuChanged, Path
 from .handshake import Handshake
 from .initiator import Initiator
 from .mtu_probe import MtuProbe
@@ -104,23 +104,15 @@ class LinkLayer:
         events, table.events = table.events, []
         return events
 
-    def drain_trust_changes(self) -> list[PeerLink]:
-        """Peers that became or ceased to be doubtful or distrusted: use them less, or again. Their links stay."""
-        table = self._table
-        changes, table.trust_changes = table.trust_changes, []
-        return changes
+    @property
+    def notices(self) -> list[LinkNotice]:
+        """What happened to links that go on; as a rule empty."""
+        return self._table.notices
 
-    def drain_lossy(self) -> list[PeerLink]:
-        """Peers that just reported frames of ours as lost; their `measurement.quality.lost_since` tells since when."""
+    def drain_notices(self) -> list[LinkNotice]:
         table = self._table
-        lossy, table.lossy = table.lossy, []
-        return lossy
-
-    def drain_mtu_changes(self) -> list[PeerLink]:
-        """Peers whose `mtu_limit` is another one now."""
-        table = self._table
-        changes, table.mtu_changes = table.mtu_changes, []
-        return changes
+        notices, table.notices = table.notices, []
+        return notices
 
     # -- frames in
 
@@ -247,7 +239,7 @@ class LinkLayer:
         if peer.measurement.receiver_report(report, peer.timestamp(now), now):
             self._table.events.append(FirstRtt(peer))
         if quality.lost_since is not None:
-            self._table.lossy.append(peer)
+            self._table.notices.append(FramesLost(peer, quality.lost_since))
         if peer.mtu_probe is not None and before is not None and quality.latest is report:
             self._judge_mtu(peer, peer.mtu_probe, before, report, now)
         if self._reports:  # else there is little of ours to report on
@@ -265,14 +257,16 @@ class LinkLayer:
             probe.losses_seen(before, report, now)
         if probe.limit != limit:
             peer.mtu_limit = probe.limit if probe.limit < probe.configured else UNLIMITED
-            self._table.mtu_changes.append(peer)
+            self._table.notices.append(MtuChanged(peer))
         self._watch.probe_mtu(peer, now)
 
     # -- time
 
     def next_deadline(self) -> float | None:
-        deadlines = (self._initiator.next_deadline(), self._watch.next_deadline())
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        handshakes, peers = self._initiator.next_deadline(), self._watch.next_deadline()
+        if handshakes is None or peers is None:
+            return peers if handshakes is None else handshakes
+        return min(handshakes, peers)
 
     def handle_timeout(self, now: float) -> None:
         self._initiator.handle_timeout(now)

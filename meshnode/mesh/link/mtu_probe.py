@@ -84,12 +84,13 @@ class MtuProbe:
         self._looked_at = now
 
     def losses_seen(self, before: ReceiverReport, report: ReceiverReport, now: float) -> None:
-        """The peer misses frames; perhaps the long ones. Where it misses most of them, there is no time to lose."""
+        """The peer misses frames; perhaps the long ones. Where it misses many, there is no time to lose."""
         if self._train is not None or self.limit != self.configured:
             return
         sent = report.highest_counter - before.highest_counter
         lost = sent - (report.cumulative_packets_recv - before.cumulative_packets_recv)
-        pause = EAGER_INTERVAL if lost >= MANY_LOST and lost * 2 >= sent else self._eager
+        many = lost >= MANY_LOST and lost * 3 >= sent
+        pause = max(EAGER_INTERVAL, self._eager / 4) if many else self._eager
         self._next = min(self._next, max(now, self._looked_at + pause))
 
     def report(self, before: ReceiverReport, report: ReceiverReport, epoch: object, now: float) -> int:

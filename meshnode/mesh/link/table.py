@@ -17,7 +17,7 @@ from meshnode.wire.link import FLAG_K, FLAG_SP, Heartbeat
 
 from .candidate import Candidate, Candidates
 from .epoch import LinkEpoch, seal_run
-from .events import LinkEvent, LinkResolved, Path, PathChanged, PeerDown, PeerUp
+from .events import LinkEvent, LinkNotice, LinkResolved, Path, PathChanged, PeerDown, PeerUp, TrustChanged
 from .handshake import Handshake
 from .peer import Draining, PeerLink
 
@@ -74,9 +74,7 @@ class LinkTable:
         self.replies: dict[bytes, bytes] = {}
         self.outbound: list[tuple[Path, bytes]] = []
         self.events: list[LinkEvent] = []
-        self.trust_changes: list[PeerLink] = []
-        self.lossy: list[PeerLink] = []
-        self.mtu_changes: list[PeerLink] = []
+        self.notices: list[LinkNotice] = []
         self.watch_at = float("inf")
         self._link_ids = 0
 
@@ -196,7 +194,7 @@ class LinkTable:
         silence, srtt_ms = now - peer.last_heard, peer.measurement.srtt_ms
         if not peer.distrusted or peer.trust.regains(silence, srtt_ms, now):
             peer.doubtful = peer.distrusted = False
-            self.trust_changes.append(peer)
+            self.notices.append(TrustChanged(peer))
 
     # -- sending
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshnode.wire.link import Heartbeat
 
+from .events import TrustChanged
 from .initiator import Initiator
 from .peer import PeerLink
 from .table import LinkTable
@@ -92,10 +93,10 @@ class Watch:
         if not peer.distrusted and peer.is_broken(now):
             peer.trust.lose(now)
             peer.doubtful = peer.distrusted = True
-            self._table.trust_changes.append(peer)
+            self._table.notices.append(TrustChanged(peer))
         elif silent and peer.trust.expectant and not peer.doubtful:
             peer.doubtful = True
-            self._table.trust_changes.append(peer)
+            self._table.notices.append(TrustChanged(peer))
 
     def _set_alarm(self, now: float) -> None:
         self._table.watch_at = min((self._due(peer, now) for peer in self._table.peers.values()), default=_NEVER)

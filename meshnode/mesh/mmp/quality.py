@@ -35,6 +35,7 @@ class Quality:
 
     __slots__ = (
         "_cost",
+        "_earlier_at",
         "_previous",
         "_previous_at",
         "_reverse_baseline",
@@ -64,7 +65,7 @@ class Quality:
         self.reports_seen = self.rtt_samples = self.zero_samples = self.arith_failures = 0
         self.lost_since: float | None = None
         self._previous: ReceiverReport | None = None
-        self._previous_at = 0.0
+        self._previous_at = self._earlier_at = 0.0
         self._reverse_baseline: tuple[int, int] | None = None
         self._rtt_samples: deque[int] = deque(maxlen=RTT_SAMPLES)
         self._cost: CostRange | None = None
@@ -88,6 +89,7 @@ class Quality:
             self._sample_forward(report, previous, now)
             self._sample_goodput(report.cumulative_bytes_recv - previous.cumulative_bytes_recv, now)
         self.trends.jitter.add(float(report.jitter))
+        self._earlier_at = self._previous_at
         self._previous, self._previous_at = report, now
         return first
 
@@ -168,7 +170,8 @@ class Quality:
         self.delivery_forward = _ratio(received, span)
         self._towards_peer.add(received, span, now)
         if received < span:
-            self.lost_since = self._previous_at - (self.rtt.srtt_us or 0) / 1_000_000
+            # Frames lost last before a report show only in the next one.
+            self.lost_since = self._earlier_at - (self.rtt.srtt_us or 0) / 1_000_000
         self.trends.loss.add(1.0 - self.delivery_forward)
         self._update_etx()
 

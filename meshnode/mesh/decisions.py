@@ -1,0 +1,81 @@
+"""Which peer a datagram leaves through, remembered until something changes (spec 03 section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
+from meshnode.mesh.mmp.quality import CostRange
+from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.next_hop import nearest_hop
+from meshnode.mesh.tree import Tree
+
+MAX_DECISIONS = 4096
+POOR_COST, GOOD_COST = 2.2, 1.6
+COST_OF_A_HOP = 1.0
+
+
+class Decisions:
+    """The routing decisions of one node, one per destination and second."""
+
+    __slots__ = ("_cache", "_cost_range", "_link_cost", "_made", "_neighbours", "_previous", "_tree")
+
+    def __init__(
+        self,
+        tree: Tree,
+        neighbours: Neighbours,
+        cache: CoordinateCache,
+        link_cost: Callable[[NodeAddr], float | None],
+        cost_range: Callable[[NodeAddr], CostRange | None],
+    ) -> None:
+        self._tree = tree
+        self._neighbours = neighbours
+        self._cache = cache
+        self._link_cost = link_cost
+        self._cost_range = cost_range
+        self._made: dict[NodeAddr, tuple[Coordinates, NodeAddr | None]] = {}
+        self._previous = self._made
+
+    def next_hop(self, destination: NodeAddr, now: float) -> NodeAddr | None:
+        """The peer to forward to; None for ourselves and when no peer is known to be nearer."""
+        direct = self._neighbours.get(destination)
+        if direct is not None:
+            return destination if not (direct.doubtful or direct.poor) else self._detour(direct, now)
+        coordinates = self._cache.get_and_touch(destination, now)
+        return None if coordinates is None else self._decide(destination, coordinates)
+
+    def forget(self) -> None:
+        """Something changed that decisions depend on."""
+        if self._made:
+            self._previous, self._made = self._made, {}
+
+    def tick(self) -> None:
+        """Once a second: link costs change all the time."""
+        for address, neighbour in self._neighbours.items():
+            cost = self._cost_range(address)
+            neighbour.poor = cost is not None and (cost.recent > GOOD_COST if neighbour.poor else cost.low > POOR_COST)
+        self._previous, self._made = self._made, {}
+
+    def _detour(self, direct: Neighbour, now: float) -> NodeAddr:
+        """The hop towards a direct peer whose link is not good: another peer if that promises more, else itself."""
+        coordinates = self._cache.get_and_touch(direct.address, now)
+        if coordinates is None and direct.position is not None:
+            coordinates = direct.position.coordinates
+        hop = None if coordinates is None else self._decide(direct.address, coordinates)
+        if hop is None or direct.doubtful:
+            return hop or direct.address
+        present, cost = self._cost_range(direct.address), self._link_cost(hop)
+        worthwhile = present is not None and cost is not None and cost + COST_OF_A_HOP < present.low
+        return hop if worthwhile else direct.address
+
+    def _decide(self, destination: NodeAddr, coordinates: Coordinates) -> NodeAddr | None:
+        known = self._made.get(destination)
+        if known is not None and known[0] is coordinates:
+            return known[1]
+        previous = self._previous.get(destination)
+        favourite = None if previous is None else previous[1]
+        hop = nearest_hop(self._tree.coordinates, coordinates, self._neighbours, self._link_cost, favourite)
+        if len(self._made) >= MAX_DECISIONS:
+            self._made.clear()
+        self._made[destination] = coordinates, hop
+        return hop

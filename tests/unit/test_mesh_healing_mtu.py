@@ -1,0 +1,122 @@
+"""Paths that swallow long frames without a word: TCP goes on, in both directions, whoever is on the other side."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshnode.transports.memory import LinkQuality
+
+from .healing_rig import Edge, HealingNet, Transfer
+
+CHAIN = [("a", "b"), ("b", "c")]
+FULL = 1472 - 77
+
+
+def started(quality: LinkQuality | None = None) -> HealingNet:
+    net = HealingNet(CHAIN, ["a"], quality=quality)
+    net.start()
+    net.run(3)
+    return net
+
+
+def limits(net: HealingNet) -> set[str]:
+    return {text for host in net.hosts for _, text in host.log if "carries frames" in text}
+
+
+@pytest.mark.parametrize("edge", CHAIN, ids=str)
+@pytest.mark.parametrize("mtu", [1360, 1400, 1460])
+def test_a_transfer_survives_a_path_that_gets_narrow(edge: Edge, mtu: int) -> None:
+    net = started()
+    transfer = Transfer(net, "a", "c", FULL)
+    transfer.run(50, within=5)
+    net.narrow(edge, mtu)
+    assert transfer.run(50, within=15) < 12
+    net.run(6)
+    sender, receiver = edge
+    link = net.link(sender, receiver)
+    assert link is not None
+    assert mtu - 16 < link.mtu_limit <= mtu
+    assert transfer.run(50, within=3) < 2
+
+
+def test_a_path_that_was_narrow_from_the_beginning_is_known_before_it_is_used() -> None:
+    net = HealingNet(CHAIN, ["a"])
+    net.narrow(("b", "c"), 1420)
+    net.start()
+    net.run(8)
+    transfer = Transfer(net, "a", "c", FULL)
+    assert transfer.run(50, within=4) < 3
+
+
+def test_the_other_side_learns_the_limit_even_if_it_never_probes() -> None:
+    """A v0.4.1 node believes its configuration, and our notification of what arrives."""
+    net = HealingNet(CHAIN, ["a"])
+    reference = net["c"].node
+    reference.links.expect_mtu = lambda peer, mtu, now: None  # type: ignore[method-assign]
+    net.narrow(("b", "c"), 1400)
+    net.start()
+    net.run(3)
+    net.talk(("a", "c"), ("c", "a"))
+    net.run(15)
+    session = reference.sessions.sessions[net["a"].identity.node_addr]
+    assert session.path_mtu.current <= 1400
+    net.flows = []
+    assert Transfer(net, "c", "a", FULL).run(50, within=4) < 3
+
+
+def test_a_limit_is_lifted_when_the_path_is_wide_again() -> None:
+    net = started()
+    net.narrow(("b", "c"), 1400)
+    Transfer(net, "a", "c", FULL).run(30, within=15)
+    net.run(5)
+    net.medium.limits.clear()
+    net.run(310)
+    link = net.link("b", "c")
+    assert link is not None
+    assert link.mtu_limit == 65535
+    assert net["b"].node.transports.link_mtu(link.path) == 1472
+
+
+@pytest.mark.parametrize("loss", [0.02, 0.2, 0.3])
+def test_losses_are_not_taken_for_a_narrow_path(loss: float) -> None:
+    net = started(LinkQuality(loss=loss, delay=(0.001, 0.004)))
+    net.talk(("a", "c"), ("c", "a"))
+    net.run(300, step=0.5)
+    assert limits(net) == set()
+
+
+def test_losses_in_bursts_are_not_taken_for_a_narrow_path() -> None:
+    """A full queue drops long and short frames alike."""
+    net = started()
+    transfer = Transfer(net, "a", "c", FULL)
+    for _ in range(8):
+        net.cut(("b", "c"))
+        net.run(0.3)
+        net.mend(("b", "c"))
+        transfer.run(100, within=10)
+    assert limits(net) == set()
+
+
+def test_a_limit_belongs_to_the_path_and_not_to_the_peer() -> None:
+    net = started()
+    net.narrow(("b", "c"), 1400)
+    Transfer(net, "a", "c", FULL).run(30, within=15)
+    net.run(5)
+    net["c"].transport.move("c-elsewhere")
+    net["c"].send(net["b"], b"here I am")
+    net.run(6)
+    link = net.link("b", "c")
+    assert link is not None
+    assert link.path[1] == "c-elsewhere"
+    assert net["b"].node.transports.link_mtu(link.path) == 1472
+
+
+def test_finding_out_costs_little_on_a_path_that_is_as_wide_as_promised() -> None:
+    net = started()
+    net.run(1)
+    link = net.link("b", "c")
+    assert link is not None
+    before = link.bytes_sent
+    net.run(200)
+    idle = (link.bytes_sent - before) / 200
+    assert idle < 300
