@@ -71,12 +71,13 @@ fingerprint() {
     xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 
-# install_meshnode VENV: as a user would, from a copy, so that the checkout stays clean; then write Twisted's plugin cache.
+# install_meshnode VENV [EXTRAS]: as a user would, from a copy, so that the checkout stays clean; then write Twisted's
+# plugin cache. EXTRAS like [tor,lan].
 install_meshnode() {
   local copy
   copy=$(mktemp -d) || return 1
   (cd "$root" && tar -c --exclude=__pycache__ --exclude=dropin.cache "${sources[@]}") | tar -x -C "$copy" &&
-    pip_install "$1" "$copy" &&
+    pip_install "$1" "$copy${2-}" &&
     (cd / && "$1/bin/python" -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))')
   local status=$?
   rm -rf "$copy"
