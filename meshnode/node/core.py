@@ -55,12 +55,15 @@ from meshnode.mesh.settings import MeshSettings
 from meshnode.transports.interfaces import ITransport, ITransportHost
 from meshnode.wire.link import SESSION_DATAGRAM
 
+from .connections import Connections
 from .forwarding import Forwarding
 from .ipv6 import SHIM_PORT, Ipv6Service
 from .names import Names
+from .path_choice import PathChoice
 from .path_mtus import PathMtus
 from .peering import PeerConfig, Peering
 from .surroundings import DelayedCall, Surroundings
+from .transport_events import TransportEvents
 from .transports import TransportTable
 
 _ROUTER_TYPES = frozenset((0x10, 0x20, 0x30, 0x31))
@@ -73,7 +76,7 @@ PortService = Callable[[bytes, Delivery], None]
 
 
 @implementer(ITransportHost)
-class Node:
+class Node(TransportEvents):
     """The routing core of one node (spec 01 to 03). `start` begins to dial and to keep time, `stop` says goodbye."""
 
     def __init__(self, identity: Identity, settings: MeshSettings, world: Surroundings, fallback_mtu: int) -> None:
@@ -87,8 +90,16 @@ class Node:
         startup_epoch = world.entropy(8)
         self.transports = TransportTable(fallback_mtu)
         self.links = LinkLayer(
-            identity, startup_epoch, settings, world.entropy, world.random, now, self.transports.accepts
+            identity,
+            startup_epoch,
+            settings,
+            world.entropy,
+            world.random,
+            now,
+            self.transports.accepts,
+            follows=PathChoice(self.transports, identity.peer).follows,
         )
+        self.connections = Connections(self.transports, self.links)
         self.identities = IdentityCache(settings.cache.identity_size)
         self.router = Router(
             identity,
@@ -362,6 +373,7 @@ class Node:
     def _peer_down(self, peer: PeerLink, reason: str, redial: bool, now: float) -> None:
         restarted = reason == "restarted"
         self.path_mtus.peer_down(peer)
+        self.connections.link_ended(peer.path)
         self.router.peer_down(peer.node_addr, now, self.world.wall())
         if reason != LINK_DEAD or self.router.next_hop(peer.node_addr, now) is None:
             closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
@@ -460,6 +472,7 @@ class Node:
         self.world.hosts.refresh()
         self.sessions.transport_mtu = self.transports.mtu
         self.peering.tick(now)
+        self.connections.tick(now)
         self.router.tick(now, self.world.wall())
         self.links.tick(now)
         self.sessions.tick(now)

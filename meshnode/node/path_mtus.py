@@ -48,6 +48,15 @@ class PathMtus:
         self._links.expect_mtu(peer, self._transports.promised_mtu(peer.path), now)
         self._router.set_link_mtu(peer.node_addr, self.of(peer))
 
+    def promise_changed(self, transport_id: int, address: str | None, now: float) -> None:
+        """A transport promises another length than before, towards `address` or towards everybody."""
+        for peer in self._links.peers.values():
+            if peer.path[0] == transport_id and address in (None, peer.path[1]):
+                self._transports.limit(peer.path, None)
+                self._links.expect_mtu(peer, self._transports.promised_mtu(peer.path), now)
+                self._apply(peer, now)
+        self._sessions.transport_mtu = self._transports.mtu
+
     def peer_down(self, peer: PeerLink) -> None:
         """Forget what was found out about the path."""
         self._transports.limit(peer.path, None)
@@ -56,8 +65,12 @@ class PathMtus:
         """A path carries shorter frames than its transport promises, or longer ones again."""
         limited = peer.mtu_limit < self._transports.promised_mtu(peer.path)
         self._transports.limit(peer.path, peer.mtu_limit if limited else None)
+        self._report(peer, self.of(peer), limited)
+        self._apply(peer, now)
+
+    def _apply(self, peer: PeerLink, now: float) -> None:
+        """Let everything above the link to `peer` keep to the length of its frames."""
         mtu = self.of(peer)
-        self._report(peer, mtu, limited)
         self._router.set_link_mtu(peer.node_addr, mtu)
         self.clamp(peer.node_addr, mtu)
         for remote, session in self._sessions.sessions.items():

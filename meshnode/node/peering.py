@@ -90,6 +90,20 @@ class Peering:
         """Forget about redialling `identity`."""
         self.retries.pop(identity.node_addr, None)
 
+    def found(self, identity: PeerIdentity, address: PeerAddress, now: float) -> None:
+        """Dial a neighbour that a transport saw, unless it is connected or being dialled."""
+        if identity == self.links.identity:
+            return
+        try:
+            self.connect(PeerConfig(identity, [address]), now)
+        except DialError as error:
+            self.report(f"cannot dial {identity.short_npub}: {error}")
+
+    def transport_up(self, now: float) -> None:
+        """A transport works again: dial at once whoever waits to be dialled again."""
+        for retry in self.retries.values():
+            retry.due = min(retry.due, now)
+
     # -- what happened to links
 
     def peer_up(self, identity: PeerIdentity) -> None:
@@ -148,10 +162,15 @@ class Peering:
         transport = self.transports.choose(address.transport, address.address)
         if transport is None:
             return f"no operational transport for {address.transport} {address.address}"
+        path = (transport.transport_id, address.address)
+        connector = self.transports.connector(transport.transport_id)
+        waiting = connector is not None and not connector.is_connected(address.address)
         try:
-            self.links.dial(identity, (transport.transport_id, address.address), now)
+            self.links.dial(identity, path, now, waiting)
         except DialRefused as refusal:
             return str(refusal)
+        if connector is not None and waiting:
+            connector.connect(address.address)
         return None
 
     def _dials(self, identity: PeerIdentity) -> int:

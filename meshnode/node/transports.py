@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshnode.mesh.link import Path
-from meshnode.transports.interfaces import ITransport
+from meshnode.transports.interfaces import IConnectionTransport, ITransport
 
 DEFAULT_MTU = 1280
 
@@ -48,6 +48,22 @@ class TransportTable:
             if transport.can_dial(address):
                 return transport
         return None
+
+    def connector(self, transport_id: int) -> IConnectionTransport | None:
+        """The transport, if it is one of those that need connections."""
+        transport = self._by_id.get(transport_id)
+        return transport if IConnectionTransport.providedBy(transport) else None
+
+    def connectors(self) -> list[IConnectionTransport]:
+        """The operational ones of those that need connections."""
+        return [t for t in self._by_id.values() if t.state == "up" and IConnectionTransport.providedBy(t)]
+
+    def is_open(self, path: Path) -> bool:
+        """Whether frames can leave along `path` now."""
+        transport = self._by_id.get(path[0])
+        if transport is None or transport.state != "up":
+            return False
+        return not IConnectionTransport.providedBy(transport) or transport.is_connected(path[1])
 
     def send(self, path: Path, frames: list[bytes]) -> None:
         """Queue `frames` on the transport of `path`; they leave at the next `flush`."""

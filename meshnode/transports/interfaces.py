@@ -16,13 +16,31 @@ class TransportError(Exception):
 
 
 class ITransportHost(Interface):
-    """The node, as a transport sees it."""
+    """The node, as a transport sees it. A transport never calls it from within a method that the node called."""
 
     def frames_received(transport: ITransport, address: str, frames: list[bytes]) -> None:
         """Take `frames` that arrived from `address`, in order of arrival."""
 
     def burst_ended() -> None:
         """Note that a reactor wake-up of a transport is over: everything queued by it is flushed now."""
+
+    def connected(transport: ITransport, address: str) -> None:
+        """Note that the connection asked for by `connect` is open."""
+
+    def connect_failed(transport: ITransport, address: str, cause: str) -> None:
+        """Note that the connection asked for by `connect` did not open; `cause` is for the operator."""
+
+    def connection_lost(transport: ITransport, address: str, cause: str, dialled: bool) -> None:
+        """Note that an open connection ended and not by our `disconnect`. An address not `dialled` is nobody's."""
+
+    def mtu_changed(transport: ITransport, address: str | None) -> None:
+        """Note that `link_mtu` has another answer now: for `address`, or for every address when that is None."""
+
+    def state_changed(transport: ITransport, cause: str) -> None:
+        """Note that `state` became `up` or ceased to be, other than by `start` and `stop`."""
+
+    def neighbour_found(transport: ITransport, address: str, public_key: bytes) -> None:
+        """Note that somebody at `address` claims to be `public_key` (x-only, 32 bytes) and may be dialled."""
 
 
 class ITransport(Interface):
@@ -37,7 +55,11 @@ class ITransport(Interface):
     local_address: str | None = Attribute("Bound address in text form, or None while there is none.")
 
     def start() -> Any:
-        """Open descriptors. Returns None or a Deferred. Raises or fails with `TransportError`."""
+        """Open descriptors. Returns None or a Deferred. Raises or fails with `TransportError`.
+
+        What may come later (an interface, a proxy) is no error: `state` stays `starting`, the transport waits for it
+        and tells `state_changed`.
+        """
 
     def stop() -> Any:
         """Close descriptors. Returns None or a Deferred. Never fails."""
@@ -56,6 +78,33 @@ class ITransport(Interface):
 
     def stats() -> dict[str, int]:
         """Counters under the names operators know (spec 06 section 3.11)."""
+
+
+class IConnectionTransport(ITransport):
+    """A carrier that needs a connection to an address before frames can move (spec 04 section 1.4).
+
+    A connection that was dialled is known by the text given to `connect`, an accepted one by a text of the transport's
+    own making, which nobody ever dials. Frames in both directions use the one connection. `send` never connects: frames
+    for an address without an open connection are counted and dropped.
+    """
+
+    def connect(address: str) -> None:
+        """Open a connection to `address`, unless one is open or being opened.
+
+        Ends, after this call, with exactly one `connected` or `connect_failed`; the transport bounds the time.
+        """
+
+    def disconnect(address: str) -> None:
+        """Close the connection or stop opening it, without telling the host; what was sent before leaves first."""
+
+    def is_connected(address: str) -> bool:
+        """Whether the connection to or from `address` is open."""
+
+    def is_inbound(address: str) -> bool:
+        """Whether `address` stands for an open connection that was accepted."""
+
+    def connections() -> list[str]:
+        """Addresses of the open connections."""
 
 
 class ITransportFactory(Interface):

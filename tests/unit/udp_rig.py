@@ -25,6 +25,7 @@ class RecordingHost:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[bytes]] | None] = []
+        self.events: list[tuple[object, ...]] = []
         self.on_frames: Callable[[ITransport, str, list[bytes]], None] | None = None
 
     def frames_received(self, transport: ITransport, address: str, frames: list[bytes]) -> None:
@@ -34,6 +35,24 @@ class RecordingHost:
 
     def burst_ended(self) -> None:
         self.calls.append(None)
+
+    def connected(self, transport: ITransport, address: str) -> None:
+        self.events.append(("connected", address))
+
+    def connect_failed(self, transport: ITransport, address: str, cause: str) -> None:
+        self.events.append(("failed", address, cause))
+
+    def connection_lost(self, transport: ITransport, address: str, cause: str, dialled: bool) -> None:
+        self.events.append(("lost", address, cause, dialled))
+
+    def mtu_changed(self, transport: ITransport, address: str | None) -> None:
+        self.events.append(("mtu", address))
+
+    def state_changed(self, transport: ITransport, cause: str) -> None:
+        self.events.append(("state", transport.state, cause))
+
+    def neighbour_found(self, transport: ITransport, address: str, public_key: bytes) -> None:
+        self.events.append(("neighbour", address, public_key))
 
     @property
     def runs(self) -> list[tuple[str, list[bytes]]]:

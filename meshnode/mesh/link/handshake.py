@@ -19,7 +19,8 @@ _EAGER_GAPS = ((2.0, 0.25), (8.0, 0.5))
 class Handshake:
     """The initiator's side of one IK handshake; every resend is byte-identical (spec 01 section 7.2).
 
-    `peer` is None for a first dial and names the live link for a rekey.
+    `peer` is None for a first dial and names the live link for a rekey. While it is `waiting`, the connection it will
+    use is being opened and nothing was sent; on such a `reliable` path nothing has to be said twice in a hurry.
     """
 
     __slots__ = (
@@ -32,9 +33,11 @@ class Handshake:
         "noise",
         "path",
         "peer",
+        "reliable",
         "remote",
         "resends",
         "started",
+        "waiting",
     )
 
     def __init__(
@@ -59,6 +62,7 @@ class Handshake:
         self.resends = 0
         self.next_resend = self.configured_resend = float("inf")
         self.early_frame_at: float | None = None
+        self.waiting = self.reliable = False
 
     def __repr__(self) -> str:
         return f"<Handshake {self.index.hex()} to {self.remote.short_npub} at {self.path[1]}>"
@@ -87,7 +91,7 @@ class Handshake:
         Two machines started together are up within moments of each other; a few early copies let them meet as soon as
         the later one listens. Copies are byte-identical, which every responder takes for the duplicates they are.
         """
-        if self.peer is not None:
+        if self.peer is not None or self.reliable:
             return float("inf")
         age = now - self.started
         return next((now + gap for until, gap in _EAGER_GAPS if age < until), float("inf"))

@@ -34,8 +34,8 @@ class Initiator:
 
     # -- starting
 
-    def dial(self, remote: PeerIdentity, path: Path, now: float) -> Handshake:
-        """Send a first message to `remote` at `path`. Raises `DialRefused`."""
+    def dial(self, remote: PeerIdentity, path: Path, now: float, waiting: bool = False) -> Handshake:
+        """Send a first message to `remote` at `path`, `waiting` for `path_opened` if need be. Raises `DialRefused`."""
         table = self._table
         if remote == table.identity.peer:
             raise DialRefused("that is our own identity")
@@ -49,15 +49,33 @@ class Initiator:
             raise DialRefused("node.limits.max_links links exist")
         if limits.max_peers and len(table.peers) >= limits.max_peers and remote.node_addr not in table.peers:
             raise DialRefused("node.limits.max_peers peers are connected")
-        handshake = self._begin(remote, path, None, now)
+        handshake = self._prepare(remote, path, None, now)
         if handshake is None:
             raise DialRefused("no free session index")
+        handshake.waiting = handshake.reliable = waiting
+        if not waiting:
+            self._send_first(handshake, now)
         return handshake
 
     def rekey(self, peer: PeerLink, now: float) -> None:
         """Start a rekey of `peer`, unless one is in flight."""
         if peer.rekey is None:
             peer.rekey = self._begin(peer.identity, peer.path, peer, now)
+
+    def path_opened(self, path: Path, now: float) -> None:
+        """The connection `path` stands for is open: send what waited for it."""
+        for handshake in self._table.handshakes.values():
+            if handshake.waiting and handshake.path == path:
+                handshake.waiting = False
+                handshake.started = now
+                self._send_first(handshake, now)
+
+    def path_closed(self, path: Path, reason: str) -> None:
+        """Nothing can come back along `path` any more: its dials have failed."""
+        for handshake in list(self._table.handshakes.values()):
+            if handshake.peer is None and handshake.path == path:
+                self.forget(handshake)
+                self._table.events.append(DialFailed(handshake.remote, path, reason))
 
     def rekey_due(self, peer: PeerLink, now: float) -> bool:
         """Whether the keys of `peer` are used up (spec 01 section 8.1)."""
@@ -72,6 +90,12 @@ class Initiator:
         return age >= settings.after_secs + peer.jitter or peer.current.send_counter >= settings.after_messages
 
     def _begin(self, remote: PeerIdentity, path: Path, peer: PeerLink | None, now: float) -> Handshake | None:
+        handshake = self._prepare(remote, path, peer, now)
+        if handshake is not None:
+            self._send_first(handshake, now)
+        return handshake
+
+    def _prepare(self, remote: PeerIdentity, path: Path, peer: PeerLink | None, now: float) -> Handshake | None:
         table = self._table
         index = table.new_index()
         if index is None:
@@ -80,10 +104,12 @@ class Initiator:
         frame = Msg1(int.from_bytes(index, "little"), noise.message1()).encode()
         link_id = table.new_link_id() if peer is None else peer.link_id
         handshake = Handshake(remote, path, index, noise, frame, peer, link_id, now)
-        handshake.schedule(table.settings.rate_limit, now)
         table.handshakes[index] = handshake
-        table.outbound.append((path, frame))
         return handshake
+
+    def _send_first(self, handshake: Handshake, now: float) -> None:
+        handshake.schedule(self._table.settings.rate_limit, now)
+        self._table.outbound.append((handshake.path, handshake.frame))
 
     # -- finishing
 
@@ -176,6 +202,8 @@ class Initiator:
                 self._resend(handshake, now)
 
     def _expiry(self, handshake: Handshake) -> float:
+        if handshake.waiting:
+            return float("inf")  # the transport bounds the time a connection takes to open
         return handshake.started + self._table.settings.rate_limit.handshake_timeout_secs
 
     def _deadline(self, handshake: Handshake) -> float:

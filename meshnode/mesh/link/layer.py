@@ -50,7 +50,8 @@ class LinkLayer:
 
     After each call the driver drains `outbound` (frames with the path they leave on) and `events`, and asks for
     `next_deadline`. `tick` wants to be called about once a second. `accepts(transport_id)` tells whether strangers may
-    open links there; `admit(identity, context)` is the access control list.
+    open links there; `admit(identity, context)` is the access control list; `follows(peer, path, now)` tells whether a
+    peer that was heard from another path than its own is to be reached there from now on.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class LinkLayer:
         now: float,
         accepts: Callable[[int], bool] = lambda transport_id: True,
         admit: Callable[[PeerIdentity, str], bool] = lambda identity, context: True,
+        follows: Callable[[PeerLink, Path, float], bool] = lambda peer, path, now: True,
     ) -> None:
+        self._follows = follows
         self._reports = settings.mmp.mode != "minimal"
         self._table = LinkTable(identity, startup_epoch, settings, entropy, random)
         self._responder = Responder(self._table, accepts, admit, now)
@@ -74,6 +77,11 @@ class LinkLayer:
         self.send = self._table.send
 
     # -- what a driver reads
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """Who we are."""
+        return self._table.identity.peer
 
     @property
     def peers(self) -> dict[bytes, PeerLink]:
@@ -172,8 +180,11 @@ class LinkLayer:
             if proved is None:
                 return
             owner = proved
-        if owner.path != path:
+        if owner.path == path:
+            owner.path_heard = now
+        elif self._follows(owner, path, now):
             self._table.move(owner, path)
+            owner.path_heard = now
         if owner.doubtful:
             self._table.spoke(owner, now)
         ce = bool(flags & FLAG_CE)
@@ -259,6 +270,28 @@ class LinkLayer:
             peer.mtu_limit = probe.limit if probe.limit < probe.configured else UNLIMITED
             self._table.notices.append(MtuChanged(peer))
         self._watch.probe_mtu(peer, now)
+
+    # -- connections
+
+    def peer_at(self, path: Path) -> PeerLink | None:
+        """Who is reached along `path`."""
+        return self._table.by_path.get(path)
+
+    def path_opened(self, path: Path, now: float) -> None:
+        """The connection that `path` stands for is open: send the dials that waited, and let a peer see us there."""
+        self._initiator.path_opened(path, now)
+        peer = self._table.by_path.get(path)
+        if peer is not None:
+            self._table.heartbeat(peer, now)
+
+    def path_closed(self, path: Path, reason: str) -> PeerLink | None:
+        """Nothing moves along `path` any more: its dials fail, whoever was reached there is doubted and returned."""
+        table = self._table
+        self._initiator.path_closed(path, reason)
+        peer = table.by_path.get(path)
+        if peer is not None:
+            table.doubt(peer)
+        return peer
 
     # -- time
 

@@ -62,6 +62,7 @@ class PeerLink:
         "packets_recv",
         "packets_sent",
         "path",
+        "path_heard",
         "promoted_at",
         "rekey",
         "rekeys",
@@ -97,7 +98,7 @@ class PeerLink:
         self.draining: list[Draining] = []
         self.handshake_reply: bytes | None = None
         self.k_bit = 0
-        self.promoted_at = self.established_at = self.session_start = self.last_heard = now
+        self.promoted_at = self.established_at = self.session_start = self.last_heard = self.path_heard = now
         self.swapped_at = now
         self.last_heartbeat: float | None = None
         self.answered_rekey_at: float | None = None

@@ -189,6 +189,12 @@ class LinkTable:
     def _draw_jitter(self) -> int:
         return self.random.randint(-REKEY_JITTER_SECS, REKEY_JITTER_SECS)
 
+    def doubt(self, peer: PeerLink) -> None:
+        """Use `peer` less until it is heard again."""
+        if not peer.doubtful:
+            peer.doubtful = True
+            self.notices.append(TrustChanged(peer))
+
     def spoke(self, peer: PeerLink, now: float) -> None:
         """A doubtful peer was heard: rely on it again, unless it has disappointed too often lately."""
         silence, srtt_ms = now - peer.last_heard, peer.measurement.srtt_ms

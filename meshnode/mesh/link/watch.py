@@ -95,8 +95,7 @@ class Watch:
             peer.doubtful = peer.distrusted = True
             self._table.notices.append(TrustChanged(peer))
         elif silent and peer.trust.expectant and not peer.doubtful:
-            peer.doubtful = True
-            self._table.notices.append(TrustChanged(peer))
+            self._table.doubt(peer)
 
     def _set_alarm(self, now: float) -> None:
         self._table.watch_at = min((self._due(peer, now) for peer in self._table.peers.values()), default=_NEVER)

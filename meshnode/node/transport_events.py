@@ -1,0 +1,71 @@
+"""What transports tell a node besides frames (`ITransportHost`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshnode.identity import IdentityError, PeerIdentity
+from meshnode.transports.interfaces import ITransport
+
+from .connections import Connections
+from .names import Names
+from .path_mtus import PathMtus
+from .peering import PeerAddress, Peering
+from .surroundings import Surroundings
+
+
+class TransportEvents:
+    """The part of a node that hears of connections, transports and neighbours that come and go."""
+
+    connections: Connections
+    names: Names
+    path_mtus: PathMtus
+    peering: Peering
+    world: Surroundings
+
+    def run(self, action: Callable[[float], None]) -> None:
+        """Do `action(now)` to a machine from outside, and deliver what comes of it."""
+        raise NotImplementedError
+
+    def connected(self, transport: ITransport, address: str) -> None:
+        self.run(lambda now: self.connections.opened((transport.transport_id, address), now))
+
+    def connect_failed(self, transport: ITransport, address: str, cause: str) -> None:
+        self.run(lambda now: self.connections.failed((transport.transport_id, address), cause, now))
+
+    def connection_lost(self, transport: ITransport, address: str, cause: str, dialled: bool) -> None:
+        self.run(lambda now: self._connection_lost(transport, address, cause, dialled))
+
+    def _connection_lost(self, transport: ITransport, address: str, cause: str, dialled: bool) -> None:
+        peer = self.connections.lost((transport.transport_id, address), cause, dialled)
+        if peer is not None:
+            name = self.names.display(peer.node_addr)
+            self.world.log("info", f"{transport.kind} connection of {name} at {address} lost: {cause}")
+
+    def mtu_changed(self, transport: ITransport, address: str | None) -> None:
+        self.run(lambda now: self.path_mtus.promise_changed(transport.transport_id, address, now))
+
+    def state_changed(self, transport: ITransport, cause: str) -> None:
+        self.run(lambda now: self._state_changed(transport, cause, now))
+
+    def _state_changed(self, transport: ITransport, cause: str, now: float) -> None:
+        what = f"{carrier_name(transport)} is {transport.state}: {cause}"
+        if transport.state == "up":
+            self.world.log("info", what)
+            self.connections.transport_back(transport, now)
+            self.peering.transport_up(now)
+        else:
+            self.world.log("warn", what)
+            self.connections.transport_gone(transport, what)
+
+    def neighbour_found(self, transport: ITransport, address: str, public_key: bytes) -> None:
+        try:
+            identity = PeerIdentity(public_key)
+        except IdentityError:
+            return
+        self.run(lambda now: self.peering.found(identity, PeerAddress(carrier_name(transport), address), now))
+
+
+def carrier_name(transport: ITransport) -> str:
+    """What a transport is called where one of several is meant."""
+    return transport.kind if transport.name is None else f"{transport.kind}/{transport.name}"
