@@ -14,7 +14,7 @@ from .transports import TransportTable
 
 IDLE_SECS = 5.0
 IDLE_INBOUND_SECS = 30.0
-"""How long an open connection may serve nobody: one we dialled, and an accepted one, whose first message may be slow."""
+"""How long an open connection may serve nobody: one we dialled; an accepted one, whose first message may be slow."""
 
 _MAX_PAUSE = 8.0
 _LONG_AGO = float("-inf")
@@ -84,7 +84,7 @@ class Connections:
                 self._connect(peer.path)
 
     def link_ended(self, path: Path) -> None:
-        """A link is gone: so is its connection at the next tick, when the goodbye has left, if no other link uses it."""
+        """A link is gone: so is its connection when the goodbye has left, at the next tick, if no link uses it."""
         self._reopening.pop(path, None)
         self._idle_since[path] = _LONG_AGO
 
