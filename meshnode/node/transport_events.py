@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshnode.identity import IdentityError, PeerIdentity
+from meshnode.identity import Identity, IdentityError, PeerIdentity
 from meshnode.transports.interfaces import ITransport
 
 from .connections import Connections
@@ -18,10 +18,15 @@ class TransportEvents:
     """The part of a node that hears of connections, transports and neighbours that come and go."""
 
     connections: Connections
+    identity: Identity
     names: Names
     path_mtus: PathMtus
     peering: Peering
     world: Surroundings
+
+    @property
+    def public_key(self) -> bytes:
+        return self.identity.peer.xonly
 
     def run(self, action: Callable[[float], None]) -> None:
         """Do `action(now)` to a machine from outside, and deliver what comes of it."""

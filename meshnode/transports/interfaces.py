@@ -18,6 +18,8 @@ class TransportError(Exception):
 class ITransportHost(Interface):
     """The node, as a transport sees it. A transport never calls it from within a method that the node called."""
 
+    public_key: bytes = Attribute("This node's own key (x-only, 32 bytes), for carriers that show it to neighbours.")
+
     def frames_received(transport: ITransport, address: str, frames: list[bytes]) -> None:
         """Take `frames` that arrived from `address`, in order of arrival."""
 

@@ -23,6 +23,8 @@ from meshnode.transports.udp_testing import FakeSocket, FakeSockets
 class RecordingHost:
     """Keeps every call; `calls` holds `(address, frames)` and, for the end of a burst, None."""
 
+    public_key = bytes(32)
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[bytes]] | None] = []
         self.events: list[tuple[object, ...]] = []
