@@ -171,7 +171,7 @@ def _lookup_row(view: View, target: bytes, entry: PendingLookup) -> dict[str, An
 
 
 def _retry_row(view: View, retry: Retry) -> dict[str, Any]:
-    node_addr = retry.peer.identity.node_addr
+    node_addr = retry.identity.node_addr
     return {
         "node_addr": node_addr.hex(),
         "display_name": view.name(node_addr),

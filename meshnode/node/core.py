@@ -130,7 +130,9 @@ class Node(TransportEvents):
         self.path_mtus = PathMtus(
             self.transports, self.links, self.router, self.sessions, self.ipv6, self._report_path_mtu
         )
-        self.peering = Peering(self.links, self.transports, settings, lambda text: world.log("warn", text))
+        self.peering = Peering(
+            self.links, self.transports, settings, world.random, lambda text: world.log("warn", text)
+        )
         self.names = Names(world.hosts, self.links, self.sessions)
         self._timer: DelayedCall | None = None
         self._timer_at = 0.0
@@ -362,7 +364,7 @@ class Node(TransportEvents):
                 self.peering.dial_failed(remote, now)
 
     def _peer_up(self, peer: PeerLink, now: float) -> None:
-        self.peering.peer_up(peer.identity)
+        self.peering.peer_up(peer.identity, now)
         self.identities.insert(peer.identity, now)
         self.path_mtus.peer_up(peer, now)
         self.router.peer_up(peer.identity, self.path_mtus.of(peer), now, self.world.wall())
@@ -380,8 +382,7 @@ class Node(TransportEvents):
             self.sessions.remove(peer.node_addr, closing)
         self.path_mtus.clamp(peer.node_addr, None)
         self._log("info", f"peer {self._name(peer)} removed: {reason}")
-        if redial:
-            self.peering.peer_down(peer.identity, now)
+        self.peering.peer_down(peer.identity, now, redial)
 
     def _link_notice(self, notice: LinkNotice, now: float) -> None:
         match notice:
@@ -439,7 +440,7 @@ class Node(TransportEvents):
         """Set the one timer of this node to the earliest deadline of any machine."""
         if self.state not in _KEEPS_TIME:
             return
-        machines = (self.links, self.router, self.sessions)
+        machines = (self.links, self.router, self.sessions, self.peering)
         deadlines = [deadline for machine in machines if (deadline := machine.next_deadline()) is not None]
         when = min([self._next_tick, *deadlines])
         if self._timer is not None and self._timer.active():
@@ -462,6 +463,7 @@ class Node(TransportEvents):
         self.links.handle_timeout(now)
         self.router.handle_timeout(now, self.world.wall())
         self.sessions.handle_timeout(now)
+        self.peering.handle_timeout(now)
         if now >= self._next_tick:
             self._next_tick = now + self.settings.tick_interval_secs
             self._tick(now)
@@ -471,7 +473,6 @@ class Node(TransportEvents):
     def _tick(self, now: float) -> None:
         self.world.hosts.refresh()
         self.sessions.transport_mtu = self.transports.mtu
-        self.peering.tick(now)
         self.connections.tick(now)
         self.router.tick(now, self.world.wall())
         self.links.tick(now)

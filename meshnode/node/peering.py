@@ -1,188 +1,354 @@
-"""Whom to dial, where, and when again (spec 01 section 11)."""
+"""Whom to dial, where, and when again (spec 01 section 11).
+
+One policy for every source of addresses: the configuration, the control socket, neighbours heard by a transport, mDNS,
+Nostr. A source tells what it knows with `candidates_found` and takes it back with `candidates_gone`, from outside the
+node through `Node.run`; everything else, order, pace, retries and reconnects, is decided here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from meshnode.identity import PeerIdentity
-from meshnode.mesh.link import DialRefused, LinkLayer
+from meshnode.mesh.link import DialRefused, LinkLayer, Path
+from meshnode.mesh.link.table import Random
+from meshnode.mesh.rate_limit import TokenBucket
 from meshnode.mesh.settings import MeshSettings
+from meshnode.transports.interfaces import INameKeeper
 
+from .candidates import ALWAYS, CandidateTable, KnownPeer, PeerAddress, PeerConfig, Wish
 from .transports import TransportTable
 
-_PARALLEL_DIALS = 4
-_DIALS_PER_TICK = 16
+__all__ = ["DialError", "PeerAddress", "PeerConfig", "Peering", "Retry", "Wish"]
 
+PARALLEL_DIALS = 4
+STAGGER_SECS = 0.3
+"""How long the addresses of one priority are tried alone before those of the next join them."""
 
-@dataclass(slots=True, frozen=True)
-class PeerAddress:
-    """Where a peer may be reached; lower `priority` is tried first."""
+LASTING_SECS = 30.0
+"""A link that lived less than this is no success: whoever accepts and hangs up is dialled ever less often."""
 
-    transport: str
-    address: str
-    priority: int = 100
-
-
-@dataclass(slots=True)
-class PeerConfig:
-    """A peer this node knows from its operator."""
-
-    identity: PeerIdentity
-    addresses: list[PeerAddress]
-    alias: str | None = None
-    auto_connect: bool = True
-    auto_reconnect: bool = True
+_ATTEMPTS_BURST, _ATTEMPTS_PER_SEC = 16, 16.0
+_PROMPT_SECS = 1.0
+_LEAST_SHARE = 0.75  # of a delay, chosen at random: nodes that lost the same peer do not all come back at once
+_SWEEP_SECS = 1.0
+_NEVER = float("inf")
 
 
 @dataclass(slots=True)
 class Retry:
-    """A dial to be tried again at `due`."""
+    """A peer to be dialled at `due`, after `count` attempts in vain; `reconnect` when it will not be given up."""
 
-    peer: PeerConfig
+    identity: PeerIdentity
     count: int
     due: float
     reconnect: bool
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """Addresses of one peer that wait for their turn, which comes at `due`."""
+
+    identity: PeerIdentity
+    queue: list[PeerAddress]
+    due: float
 
 
 class DialError(Exception):
     """No dial could be started; the text says why for each address."""
 
 
-@dataclass(slots=True)
 class Peering:
-    """Keeps configured peers connected and dials on request.
+    """Keeps wanted peers connected and dials on request.
 
-    `report(text)` receives one line for the operator whenever a configured peer cannot be dialled.
+    `report(text)` receives one line for the operator whenever a wanted peer cannot be dialled. Call `handle_timeout` at
+    `next_deadline`.
     """
 
-    links: LinkLayer
-    transports: TransportTable
-    settings: MeshSettings
-    report: Callable[[str], None]
-    configured: dict[bytes, PeerConfig] = field(default_factory=dict)
-    retries: dict[bytes, Retry] = field(default_factory=dict)
-    _stopping: bool = False
+    def __init__(
+        self,
+        links: LinkLayer,
+        transports: TransportTable,
+        settings: MeshSettings,
+        random: Random,
+        report: Callable[[str], None],
+    ) -> None:
+        self._links = links
+        self._transports = transports
+        self._settings = settings
+        self._random = random
+        self._report = report
+        self.known = CandidateTable()
+        self.retries: dict[bytes, Retry] = {}
+        self._attempts: dict[bytes, _Attempt] = {}
+        self._pace = TokenBucket(_ATTEMPTS_BURST, _ATTEMPTS_PER_SEC, 0.0)
+        self._wake = _NEVER
+        self._sweep_at = 0.0
+        self._stopping = False
+
+    # -- what sources tell
 
     def start(self, peers: list[PeerConfig], now: float) -> None:
         """Dial every configured peer that wants to be connected."""
-        for peer in peers:
-            self.configured[peer.identity.node_addr] = peer
-        for peer in self.configured.values():
-            if peer.auto_connect:
-                self._attempt(peer, now)
+        for config in peers:
+            self._want(self.known.configure(config), now)
+        self.handle_timeout(now)
+
+    def candidates_found(
+        self,
+        source: str,
+        identity: PeerIdentity,
+        addresses: Iterable[PeerAddress],
+        now: float,
+        wish: Wish = Wish.KEEP,
+        lifetime: float = ALWAYS,
+    ) -> None:
+        """Hear from `source` where `identity` may be reached.
+
+        `addresses` is all that the source knows of the peer at present: it replaces what the source told before, and is
+        forgotten after `lifetime` seconds unless told again. A peer that is wanted and not connected is dialled; one
+        that waits for its next dial is dialled at once when an address is new. Telling the same again only renews it.
+        """
+        if self._stopping or identity == self._links.identity:
+            return
+        peer = self.known.wanted(source, identity, wish, now + lifetime)
+        if peer is not None:
+            self._found(peer, peer.replace(source, addresses, now, now + lifetime), now)
+
+    def neighbour_found(
+        self, source: str, identity: PeerIdentity, address: PeerAddress, now: float, lifetime: float
+    ) -> None:
+        """Hear from `source`, which hears neighbours one at a time, that `identity` is at `address`, too.
+
+        Anybody can claim to be `identity`, so this does not displace what was heard before.
+        """
+        if self._stopping or identity == self._links.identity:
+            return
+        peer = self.known.wanted(source, identity, Wish.KEEP, now + lifetime)
+        if peer is not None:
+            self._found(peer, peer.add(source, address, now, now + lifetime), now)
+
+    def _found(self, peer: KnownPeer, is_new: bool, now: float) -> None:
+        if is_new and self._is_dialling(peer.identity):
+            self._join(peer, now)
+        else:
+            self._want(peer, now, at_once=is_new)
+
+    def candidates_gone(self, source: str, identity: PeerIdentity) -> None:
+        """Hear that `source` takes back all it told about `identity`. An existing link stays."""
+        self.known.gone(source, identity)
+
+    def connect(self, peer: PeerConfig, now: float) -> bool:
+        """Dial `peer` once. False when it is connected or being dialled already. Raises `DialError`."""
+        node_addr = peer.identity.node_addr
+        known = self.known.get(node_addr)
+        if known is not None:
+            known.dismissed = False
+        if node_addr in self._links.peers or self._is_dialling(peer.identity):
+            return False
+        self._dial_in_turn(peer.identity, sorted(peer.addresses, key=lambda address: address.priority), now)
+        return True
+
+    def disconnect(self, identity: PeerIdentity) -> None:
+        """Leave `identity` alone, whoever wants it, until it is connected again by the operator or by itself."""
+        self._forget_dials(identity)
+        known = self.known.get(identity.node_addr)
+        if known is not None:
+            known.dismissed = True
 
     def stop(self) -> None:
         """Dial nobody any more."""
         self._stopping = True
         self.retries.clear()
+        self._attempts.clear()
 
-    def connect(self, peer: PeerConfig, now: float) -> bool:
-        """Dial `peer` once. False when it is connected or being dialled already. Raises `DialError`."""
-        if peer.identity.node_addr in self.links.peers or self._dialling(peer.identity):
-            return False
-        refusals = [text for text in (self._dial(peer.identity, address, now) for address in _ordered(peer)) if text]
-        if not self._dialling(peer.identity):
-            raise DialError("; ".join(refusals) or "no address given")
-        return True
-
-    def disconnect(self, identity: PeerIdentity) -> None:
-        """Forget about redialling `identity`."""
-        self.retries.pop(identity.node_addr, None)
-
-    def found(self, identity: PeerIdentity, address: PeerAddress, now: float) -> None:
-        """Dial a neighbour that a transport saw, unless it is connected or being dialled."""
-        if identity == self.links.identity:
-            return
-        try:
-            self.connect(PeerConfig(identity, [address]), now)
-        except DialError as error:
-            self.report(f"cannot dial {identity.short_npub}: {error}")
-
-    def transport_up(self, now: float) -> None:
-        """A transport works again: dial at once whoever waits to be dialled again."""
+    def surroundings_changed(self, now: float) -> None:
+        """An interface came up, the machine woke: what failed before may work now, so nobody waits any longer."""
         for retry in self.retries.values():
-            retry.due = min(retry.due, now)
+            self._schedule(retry, now + self._random.uniform(0.0, _PROMPT_SECS))
+
+    def alternatives(self, identity: PeerIdentity, current: Path) -> list[Path]:
+        """Where else than at `current` a peer that has fallen silent might be, the best first."""
+        known = self.known.get(identity.node_addr)
+        paths = [] if known is None else [self._path(candidate.address) for candidate in known.in_turn()]
+        return [path for path in paths if path is not None and path != current][:PARALLEL_DIALS]
 
     # -- what happened to links
 
-    def peer_up(self, identity: PeerIdentity) -> None:
-        self.retries.pop(identity.node_addr, None)
+    def peer_up(self, identity: PeerIdentity, now: float) -> None:
+        """A link came up, whoever dialled."""
+        self._forget_dials(identity)
+        known = self.known.get(identity.node_addr)
+        if known is not None:
+            known.up_since = now
+            known.dismissed = False
+            known.forgive()
 
-    def peer_down(self, identity: PeerIdentity, now: float) -> None:
-        """A link ended: redial a configured peer (spec 01 section 11.3, link-dead reflex)."""
-        peer = self.configured.get(identity.node_addr)
-        if self._stopping or peer is None or not (peer.auto_connect and peer.auto_reconnect):
+    def peer_down(self, identity: PeerIdentity, now: float, redial: bool = True) -> None:
+        """A link ended: come back to a wanted peer, at once if the link had lasted (spec 01 section 11.3)."""
+        known = self.known.get(identity.node_addr)
+        if known is None:
             return
-        retry = self.retries.get(identity.node_addr)
-        count = 0 if retry is None else retry.count + 1
-        self.retries[identity.node_addr] = Retry(peer, count, now + self._delay(count), True)
+        lasted = known.up_since is not None and now - known.up_since >= LASTING_SECS
+        known.up_since = None
+        known.vain = 0 if lasted else known.vain + 1
+        if not redial or self._stopping or not known.is_redialled(now):
+            return
+        delay = self._random.uniform(0.0, _PROMPT_SECS) if known.vain <= 1 else self._delay(known.vain - 1)
+        self._retry(known, now + delay, now)
 
     def dial_failed(self, identity: PeerIdentity, now: float) -> None:
         """A dial ended without a link: try again later (spec 01 section 11.3, handshake-timeout reflex)."""
-        retries = self.settings.retry
-        if self._stopping or not retries.max_retries or self._dialling(identity):
+        attempt = self._attempts.get(identity.node_addr)
+        if attempt is not None:
+            self._hasten(attempt, now)
+        known = self.known.get(identity.node_addr)
+        if known is None or self._stopping or identity.node_addr in self._links.peers or self._is_dialling(identity):
             return
-        if identity.node_addr in self.links.peers:
-            return
-        retry = self.retries.get(identity.node_addr)
-        peer = self.configured.get(identity.node_addr)
-        if retry is not None:
-            retry.count += 1
-            if not retry.reconnect and retry.count > retries.max_retries:
-                del self.retries[identity.node_addr]
-            else:
-                retry.due = now + self._delay(retry.count)
-        elif peer is not None and peer.auto_connect:
-            self.retries[identity.node_addr] = Retry(peer, 1, now + self._delay(1), True)
+        known.vain += 1
+        wish, limit = known.wish(now), self._settings.retry.max_retries
+        if not limit or wish is Wish.NONE or (wish is Wish.TRY and known.vain > limit):
+            self.retries.pop(identity.node_addr, None)
+        else:
+            self._retry(known, now + self._delay(known.vain), now)
 
-    def tick(self, now: float) -> None:
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        """When the next dial is due."""
+        return None if self._wake == _NEVER else self._wake
+
+    def handle_timeout(self, now: float) -> None:
         """Dial what is due, a few at a time."""
-        due = [retry for retry in self.retries.values() if retry.due <= now][:_DIALS_PER_TICK]
-        for retry in due:
-            if retry.peer.identity.node_addr in self.links.peers:
-                del self.retries[retry.peer.identity.node_addr]
-                continue
-            retry.due = now + self.settings.rate_limit.handshake_timeout_secs
-            self._attempt(retry.peer, now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECS
+            self.known.expire(now)
+        if now < self._wake:
+            return
+        for attempt in [attempt for attempt in self._attempts.values() if attempt.due <= now]:
+            self._advance(attempt, now)
+        for retry in [retry for retry in self.retries.values() if retry.due <= now]:
+            if not self._pace.allow(now):
+                break
+            del self.retries[retry.identity.node_addr]
+            self._attempt(retry.identity, now)
+        dues = [item.due for table in (self._attempts, self.retries) for item in table.values()]
+        self._wake = max(min(dues, default=_NEVER), now + 1 / _ATTEMPTS_PER_SEC)
+
+    def _want(self, peer: KnownPeer, now: float, at_once: bool = True) -> None:
+        """Have a wanted peer dialled unless it is connected, being dialled, or waiting without anything new."""
+        node_addr = peer.identity.node_addr
+        if node_addr in self._links.peers or self._is_dialling(peer.identity) or peer.wish(now) is Wish.NONE:
+            return
+        if at_once or (node_addr not in self.retries and not self._is_given_up(peer, now)):
+            self._retry(peer, now, now)
+
+    def _join(self, peer: KnownPeer, now: float) -> None:
+        """Let addresses that were just found take part in the attempt under way."""
+        attempt = self._attempts.setdefault(peer.identity.node_addr, _Attempt(peer.identity, [], now))
+        attempt.queue = [known.address for known in peer.in_turn() if not known.tried]
+        self._hasten(attempt, now)
+
+    def _hasten(self, attempt: _Attempt, now: float) -> None:
+        attempt.due = now
+        self._wake = min(self._wake, now)
+
+    def _is_given_up(self, peer: KnownPeer, now: float) -> bool:
+        return peer.vain > 0 and (peer.wish(now) is Wish.TRY or not peer.is_redialled(now))
+
+    def _retry(self, peer: KnownPeer, due: float, now: float) -> None:
+        retry = Retry(peer.identity, peer.vain, due, peer.wish(now) is Wish.KEEP)
+        self.retries[peer.identity.node_addr] = retry
+        self._schedule(retry, due)
+
+    def _schedule(self, retry: Retry, due: float) -> None:
+        retry.due = due
+        self._wake = min(self._wake, due)
+
+    def _delay(self, count: int) -> float:
+        """Seconds to wait after `count` attempts in vain: doubled each time up to the limit, and a bit at random."""
+        retries = self._settings.retry
+        delay = min(retries.base_interval_secs * 2.0 ** min(count, 32), retries.max_backoff_secs)
+        return delay * self._random.uniform(_LEAST_SHARE, 1.0)
 
     # -- dialling
 
-    def _attempt(self, peer: PeerConfig, now: float) -> None:
+    def _attempt(self, identity: PeerIdentity, now: float) -> None:
+        """Dial a peer that is due, if it still is wanted."""
+        known = self.known.get(identity.node_addr)
+        if known is None or identity.node_addr in self._links.peers or known.wish(now) is Wish.NONE:
+            return
+        if self._is_dialling(identity):
+            return
         try:
-            self.connect(peer, now)
+            self._dial_in_turn(identity, [candidate.address for candidate in known.in_turn()], now)
         except DialError as error:
-            self.report(f"cannot dial {peer.alias or peer.identity.short_npub}: {error}")
-            self.dial_failed(peer.identity, now)
+            self._report(f"cannot dial {known.name}: {error}")
+            self.dial_failed(identity, now)
+
+    def _dial_in_turn(self, identity: PeerIdentity, addresses: list[PeerAddress], now: float) -> None:
+        """Begin with the first priority that has an address to dial; raises `DialError` when there is none."""
+        attempt = _Attempt(identity, addresses, now)
+        self._attempts[identity.node_addr] = attempt
+        refusals = self._advance(attempt, now)
+        if not self._is_dialling(identity):
+            raise DialError("; ".join(refusals) or "no address given")
+
+    def _advance(self, attempt: _Attempt, now: float) -> list[str]:
+        """Dial the addresses of the next priority; the others wait a little. Returns why some could not be dialled."""
+        refusals: list[str] = []
+        started: PeerAddress | None = None
+        while attempt.queue and (started is None or started.priority == attempt.queue[0].priority):
+            if self._dials(attempt.identity) >= PARALLEL_DIALS:
+                attempt.queue.clear()
+                break
+            address = attempt.queue.pop(0)
+            refusal = self._dial(attempt.identity, address, now)
+            if refusal is None:
+                started = address
+            else:
+                refusals.append(refusal)
+        if attempt.queue:
+            attempt.due = now + STAGGER_SECS
+            self._wake = min(self._wake, attempt.due)
+        else:
+            self._attempts.pop(attempt.identity.node_addr, None)
+        return refusals
 
     def _dial(self, identity: PeerIdentity, address: PeerAddress, now: float) -> str | None:
         """Start one handshake; returns why not."""
-        if self._dials(identity) >= _PARALLEL_DIALS:
-            return None
-        transport = self.transports.choose(address.transport, address.address)
-        if transport is None:
+        path = self._path(address)
+        if path is None:
             return f"no operational transport for {address.transport} {address.address}"
-        path = (transport.transport_id, address.address)
-        connector = self.transports.connector(transport.transport_id)
+        connector = self._transports.connector(path[0])
         waiting = connector is not None and not connector.is_connected(address.address)
         try:
-            self.links.dial(identity, path, now, waiting)
+            self._links.dial(identity, path, now, waiting)
         except DialRefused as refusal:
             return str(refusal)
         if connector is not None and waiting:
             connector.connect(address.address)
+        known = self.known.get(identity.node_addr)
+        for candidate in () if known is None else known.candidates:
+            candidate.tried = candidate.tried or candidate.address == address
         return None
 
+    def _path(self, address: PeerAddress) -> Path | None:
+        """The path to dial `address` on; a name in it is looked up again."""
+        transport = self._transports.choose(address.transport, address.address)
+        if transport is None:
+            return None
+        if INameKeeper.providedBy(transport):
+            INameKeeper(transport).look_up_again(address.address)
+        return (transport.transport_id, address.address)
+
     def _dials(self, identity: PeerIdentity) -> int:
-        return sum(1 for handshake in self.links.handshakes if handshake.remote == identity)
+        return sum(1 for handshake in self._links.handshakes if handshake.remote == identity)
 
-    def _dialling(self, identity: PeerIdentity) -> bool:
-        return self._dials(identity) > 0
+    def _is_dialling(self, identity: PeerIdentity) -> bool:
+        return identity.node_addr in self._attempts or self._dials(identity) > 0
 
-    def _delay(self, count: int) -> float:
-        retries = self.settings.retry
-        return min(retries.base_interval_secs * 2.0 ** min(count, 32), retries.max_backoff_secs)
-
-
-def _ordered(peer: PeerConfig) -> list[PeerAddress]:
-    return sorted(peer.addresses, key=lambda address: address.priority)
+    def _forget_dials(self, identity: PeerIdentity) -> None:
+        self.retries.pop(identity.node_addr, None)
+        self._attempts.pop(identity.node_addr, None)

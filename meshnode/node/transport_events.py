@@ -13,6 +13,9 @@ from .path_mtus import PathMtus
 from .peering import PeerAddress, Peering
 from .surroundings import Surroundings
 
+NEIGHBOUR_SECS = 120.0
+"""How long a neighbour that a transport saw counts as being there; those that announce themselves do so every 30 s."""
+
 
 class TransportEvents:
     """The part of a node that hears of connections, transports and neighbours that come and go."""
@@ -58,7 +61,7 @@ class TransportEvents:
         if transport.state == "up":
             self.world.log("info", what)
             self.connections.transport_back(transport, now)
-            self.peering.transport_up(now)
+            self.peering.surroundings_changed(now)
         else:
             self.world.log("warn", what)
             self.connections.transport_gone(transport, what)
@@ -68,7 +71,8 @@ class TransportEvents:
             identity = PeerIdentity(public_key)
         except IdentityError:
             return
-        self.run(lambda now: self.peering.found(identity, PeerAddress(carrier_name(transport), address), now))
+        where = PeerAddress(carrier_name(transport), address)
+        self.run(lambda now: self.peering.neighbour_found(where.transport, identity, where, now, NEIGHBOUR_SECS))
 
 
 def carrier_name(transport: ITransport) -> str:

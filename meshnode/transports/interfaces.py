@@ -109,6 +109,13 @@ class IConnectionTransport(ITransport):
         """Addresses of the open connections."""
 
 
+class INameKeeper(Interface):
+    """Provided besides `ITransport` by a transport that remembers the numeric addresses of host names."""
+
+    def look_up_again(address: str) -> None:
+        """Ask anew for the name in `address` before the next frame to it leaves; one that has no name is no matter."""
+
+
 class ITransportFactory(Interface):
     """Makes instances of one carrier; found by name in the registry or as a Twisted plugin."""
 

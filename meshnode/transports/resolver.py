@@ -26,6 +26,7 @@ class _Entry:
     address: SocketAddress | None = None
     expires: float = 0.0
     asking: bool = False
+    doubtful: bool = False
     held: list[bytes] = field(default_factory=list)
 
 
@@ -54,8 +55,9 @@ class NameCache:
     """Numeric addresses of host names.
 
     `choose` picks one of the addresses found. `answered(text, address, frames)` is called at the end of every look-up
-    with the frames held for it; its address is None when nothing usable was found. An answer that has grown old serves
-    on while it is looked up again, so that a slow name server never interrupts a link.
+    with the frames held for it; its address is None when nothing usable is known. An answer that has grown old serves
+    on while it is looked up again, so that a slow name server never interrupts a link; one that is `doubted` serves
+    again only if nothing newer is found.
     """
 
     def __init__(
@@ -80,7 +82,14 @@ class NameCache:
             entry = self._entries[text] = _Entry()
         if not entry.asking and self._seconds() >= entry.expires:
             self._ask(text, name, entry)
-        return entry.address
+        return None if entry.doubtful else entry.address
+
+    def doubt(self, text: str) -> None:
+        """Ask for `text` anew before its answer is used again."""
+        entry = self._entries.get(text)
+        if entry is not None and not entry.asking:
+            entry.expires = 0.0
+            entry.doubtful = True
 
     def hold(self, text: str, frames: list[bytes]) -> int:
         """Keep `frames` until the look-up of `text` ends; returns how many were not kept."""
@@ -106,12 +115,12 @@ class NameCache:
 
     def _finish(self, text: str, entry: _Entry, addresses: list[SocketAddress]) -> None:
         chosen = self._choose(addresses)
-        entry.asking = False
+        entry.asking = entry.doubtful = False
         entry.expires = self._seconds() + (FAILURE_LIFETIME if chosen is None else ANSWER_LIFETIME)
         if chosen is not None:
             entry.address = chosen
         held, entry.held = entry.held, []
-        self._answered(text, chosen, held)
+        self._answered(text, entry.address, held)
 
     def _make_room(self) -> bool:
         if len(self._entries) < MAX_NAMES:

@@ -21,7 +21,7 @@ from meshnode.transports.addresses import (
     parse_address,
 )
 from meshnode.transports.complaints import Complaints
-from meshnode.transports.interfaces import ITransport, ITransportFactory, ITransportHost, TransportError
+from meshnode.transports.interfaces import INameKeeper, ITransport, ITransportFactory, ITransportHost, TransportError
 from meshnode.transports.resolver import NameCache
 from meshnode.transports.udp_batch import (
     PUNCH_FIRST_BYTE,
@@ -72,7 +72,7 @@ class UdpSettings:
         return cls(**{name: value for name, value in given.items() if value is not None})
 
 
-@implementer(ITransport, IReadDescriptor)
+@implementer(ITransport, INameKeeper, IReadDescriptor)
 class UdpTransport:
     """One UDP socket on any reactor that has `addReader`.
 
@@ -205,6 +205,10 @@ class UdpTransport:
         except TransportError:
             return False
         return isinstance(parsed, HostName) or family_of(parsed) == self._socket.family
+
+    def look_up_again(self, address: str) -> None:
+        """Ask anew for the name in `address` before the next frame to it leaves (`INameKeeper`)."""
+        self._names.doubt(address)
 
     # -- sending ------------------------------------------------------------------------------------------------------
 

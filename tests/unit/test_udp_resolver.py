@@ -46,6 +46,34 @@ def test_an_old_answer_serves_on_until_the_new_one_is_there() -> None:
     assert destinations(rig) == ["192.0.2.50", "192.0.2.50", "192.0.2.60"]
 
 
+def test_a_new_dial_waits_for_a_new_answer() -> None:
+    rig = Rig()
+    rig.emit(NAME, [b"one"])
+    rig.reactor.nameResolver.answer("192.0.2.50")
+    rig.transport.look_up_again(NAME)
+    rig.emit(NAME, [b"two"])
+    assert destinations(rig) == ["192.0.2.50"]
+    rig.reactor.nameResolver.answer("192.0.2.60")
+    assert destinations(rig) == ["192.0.2.50", "192.0.2.60"]
+
+
+def test_a_new_dial_falls_back_on_the_last_answer() -> None:
+    rig = Rig()
+    rig.emit(NAME, [b"one"])
+    rig.reactor.nameResolver.answer("192.0.2.50")
+    rig.transport.look_up_again(NAME)
+    rig.emit(NAME, [b"two"])
+    rig.reactor.nameResolver.answer()
+    assert rig.sent_frames == [b"one", b"two"]
+
+
+def test_looking_up_again_what_is_no_name_is_no_matter() -> None:
+    rig = Rig()
+    for address in ("192.0.2.7:2121", "never.asked:1", "not an address"):
+        rig.transport.look_up_again(address)
+    assert rig.reactor.nameResolver.asked == []
+
+
 def test_a_failed_refresh_keeps_the_link_on_its_old_address() -> None:
     rig = Rig()
     rig.emit(NAME, [b"one"])
