@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 
 from meshnode import __version__
+from meshnode.access import AccessControl, Refusal
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
@@ -154,6 +155,40 @@ class WatchedHosts:
             self._log("warn", warning)
 
 
+class WatchedAccess:
+    """The access control list with its complaints passed on to the log (`Admission`)."""
+
+    def __init__(self, lists: AccessControl, log: LevelLog) -> None:
+        self.lists = lists
+        self.admit = lists.admit
+        self.status = lists.status
+        self._log = log
+
+    def refresh(self) -> bool:
+        """Read what changed; whether some decision may be another one."""
+        changed = self.lists.refresh()
+        if changed:
+            self.report()
+            self._log("info", f"access control list read again: {self.lists.mode()}")
+        return changed
+
+    def report(self) -> None:
+        """Log what is wrong with the files."""
+        warnings, self.lists.warnings = self.lists.warnings, []
+        for warning in warnings:
+            self._log("warn", warning)
+
+
+def access_control(config: Config, names: HostMap, seconds: Callable[[], float], log: LevelLog) -> AccessControl:
+    """The lists a configuration names, telling the log about refusals."""
+
+    def refused(refusal: Refusal, left_out: int) -> None:
+        log("warn", refusal.line(names.name_of(refusal.identity.node_addr), left_out))
+
+    files = config.meshnode.access
+    return AccessControl(Path(files.allow_file), Path(files.deny_file), names, seconds, time.time, refused)
+
+
 class MeshnodeService(Service):
     """One node with everything around it (spec 05 section 8)."""
 
@@ -167,9 +202,9 @@ class MeshnodeService(Service):
         self.log = LevelLog(self.config.node.effective_log_level)
         self.peers = self._configured_peers()
         self.hosts = WatchedHosts(HostMap(HOSTS_FILE, _aliases(self.peers)), self.log)
-        world = Surroundings(
-            MonotonicClock(reactor), time.time, os.urandom, random.SystemRandom(), self.hosts, self.log
-        )
+        clock = MonotonicClock(reactor)
+        self.access = WatchedAccess(access_control(self.config, self.hosts.map, clock.seconds, self.log), self.log)
+        world = Surroundings(clock, time.time, os.urandom, random.SystemRandom(), self.hosts, self.log, self.access)
         settings: MeshSettings = mesh_settings(self.config.node)
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
         self.tun: TunDevice | None = None
@@ -187,6 +222,7 @@ class MeshnodeService(Service):
         super().privilegedStartService()
         self._announce()
         self.hosts.report()
+        self.access.report()
         if self.config.tun.enabled:
             self._network.prepare()
         self._start_transports()

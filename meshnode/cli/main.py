@@ -17,6 +17,7 @@ from typing import Any
 
 from meshnode import __version__
 
+from . import acl
 from .client import Client, ToolError, default_socket
 from .keygen import default_directory, keygen
 from .names import resolve
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_show(commands, common)
     _add_connect(commands, common)
     _add_disconnect(commands, common)
+    _add_acl(commands, common)
     _add_keygen(commands)
     version = commands.add_parser("version", parents=[common], help="versions of this tool and of the node")
     version.set_defaults(run=_version)
@@ -95,6 +97,18 @@ def _add_disconnect(commands: Any, common: argparse.ArgumentParser) -> None:
     disconnect = commands.add_parser("disconnect", parents=[common], help="end the link with a peer")
     disconnect.add_argument("peer", metavar="PEER", help="npub or name")
     disconnect.set_defaults(run=_disconnect)
+
+
+def _add_acl(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser("acl", parents=[common], help="who may be a peer: show the lists, or change an entry")
+    command.set_defaults(run=_show, what="acl")
+    verbs = command.add_subparsers(metavar="show|allow|deny|remove")
+    verbs.add_parser("show", parents=[common], help="the lists and who was refused lately (also without a word)")
+    texts = {"allow": "always welcome", "deny": "not welcome", "remove": "in neither list any more"}
+    for verb, text in texts.items():
+        command = verbs.add_parser(verb, parents=[common], help=f"this node is {text}")
+        command.add_argument("peer", metavar="PEER|ALL", help="npub or name; ALL for everybody")
+        command.set_defaults(run=_change_acl, verb=verb)
 
 
 def _add_keygen(commands: Any) -> None:
@@ -161,6 +175,11 @@ def _disconnect(options: argparse.Namespace) -> None:
     npub = resolve(options.peer, client)
     data = client.ask("disconnect", {"npub": npub})
     _print(data, options, [f"disconnected {npub}"])
+
+
+def _change_acl(options: argparse.Namespace) -> None:
+    done = acl.change(options.verb, options.peer, _client(options))
+    _print(done, options, acl.report(options.verb, done))
 
 
 def _keygen(options: argparse.Namespace) -> None:

@@ -285,15 +285,36 @@ def metrics(data: Data, now: float) -> list[str]:
     return table(("FAMILY", "COUNTER", "VALUE"), rows, "every counter is zero")
 
 
+_ACL_MODES = {
+    "allow_all": "everybody is welcome (ALL is in the allow list)",
+    "allow_then_deny_all": "only the nodes in the allow list are welcome",
+    "allow_then_deny": "everybody but the denied is welcome",
+    "allowlist": "everybody is welcome: an allow list alone denies nobody (`meshctl acl deny ALL` does)",
+    "deny_all": "nobody is welcome",
+    "denylist": "everybody but the denied is welcome",
+    "default_open": "everybody is welcome",
+}
+
+
 def acl(data: Data, now: float) -> list[str]:
-    return pairs(
-        [
-            ("mode", data["effective_mode"]),
-            ("others", data["default_decision"]),
-            ("allowed", ", ".join(data["allow_entries"]) or f"nobody in {data['allow_file']}"),
-            ("denied", ", ".join(data["deny_entries"]) or f"nobody in {data['deny_file']}"),
-        ]
-    )
+    mode = data["effective_mode"]
+    lines = pairs([("mode", mode), ("so", _ACL_MODES.get(mode, f"others: {data['default_decision']}"))])
+    for verb in ("allow", "deny"):
+        entries = [*(["ALL"] if data[f"{verb}_all"] else []), *data[f"{verb}_entries"]]
+        lines += ["", f"{verb} ({data[f'{verb}_file']})", *(f"  {entry}" for entry in entries or ["nobody"])]
+    if problems := data.get("problems"):
+        lines += ["", "problems", *(f"  {problem}" for problem in problems)]
+    if refusals := data.get("refusals"):
+        lines += ["", f"refused lately ({data['refusals_total']} times in all)", *_refusals(refusals, now)]
+    return lines
+
+
+def _refusals(refusals: list[Data], now: float) -> list[str]:
+    rows = [
+        (_ago(row["last_ms"], now), row["count"], row["context"], row["remote_addr"], _short(row["npub"]))
+        for row in refusals
+    ]
+    return table(("AGO", "TIMES", "WHEN", "AT", "NODE"), rows)
 
 
 VIEWS: Mapping[str, View] = {

@@ -42,6 +42,7 @@ from meshnode.config.node_sections import (
     SessionSection,
     TreeSection,
 )
+from meshnode.config.paths import ALLOW_FILE, DENY_FILE
 from meshnode.config.rendezvous_sections import DiscoverySection, RendezvousSection
 from meshnode.config.transport_sections import TransportsSection
 from meshnode.config.yaml12 import Cursor, clip, to_text
@@ -199,6 +200,13 @@ class GatewaySection(Section):
     port_forwards: list[PortForwardSection] = key(Many(Whole(PortForwardSection)), [], "Ports led into the mesh.")
 
 
+class AccessSection(Section):
+    """Where the lists lie that say who may be a peer."""
+
+    allow_file: str = key(TEXT, str(ALLOW_FILE), "Nodes that are always welcome.", nullable=True)
+    deny_file: str = key(TEXT, str(DENY_FILE), "Nodes that are not; `ALL` for everybody else.", nullable=True)
+
+
 class MeshnodeSection(Section):
     """Keys of this program alone; the reference daemon ignores the section."""
 
@@ -217,6 +225,7 @@ class MeshnodeSection(Section):
         "How the system resolver learns of `.fips` while the node runs as root with a TUN: the first way that works, "
         "none, or just this one. `resolv-conf` also listens on 127.0.0.1 port 53 and passes other questions on.",
     )
+    access: AccessSection = block(AccessSection)
 
 
 class Config(Section):

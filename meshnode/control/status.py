@@ -20,6 +20,19 @@ from .routing import forwarding
 from .view import View
 
 SAMPLES = 30
+_NO_LIST = {
+    "allow_file": str(ALLOW_FILE),
+    "deny_file": str(DENY_FILE),
+    "enforcement_active": False,
+    "effective_mode": "default_open",
+    "default_decision": "allow",
+    "allow_all": False,
+    "deny_all": False,
+    "allow_file_entries": [],
+    "deny_file_entries": [],
+    "allow_entries": [],
+    "deny_entries": [],
+}
 _METRICS = ("mesh_size", "tree_depth", "peer_count", "bytes_in", "bytes_out", "loss_rate")
 
 
@@ -114,17 +127,5 @@ def _populations(view: View, daemon: Daemon) -> dict[str, Any]:
 
 
 def show_acl(view: View) -> Answer:
-    """The access control list: none is enforced, everybody is welcome."""
-    return {
-        "allow_file": str(ALLOW_FILE),
-        "deny_file": str(DENY_FILE),
-        "enforcement_active": False,
-        "effective_mode": "default_open",
-        "default_decision": "allow",
-        "allow_all": False,
-        "deny_all": False,
-        "allow_file_entries": [],
-        "deny_file_entries": [],
-        "allow_entries": [],
-        "deny_entries": [],
-    }
+    """The access control list; without one everybody is welcome."""
+    return {**_NO_LIST, **view.node.world.admission.status()}

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from re import compile as compile_pattern
 
+from meshnode.files import FileProblem, WatchedFile
 from meshnode.identity import IdentityError, PeerIdentity
 
-_MAX_FILE = 1 << 20
 _MAX_NAME = 63
 _NAME = compile_pattern(r"[A-Za-z0-9-]+")
-
-_Signature = tuple[int, int, int] | str | None
-
-
-class HostsError(ValueError):
-    """A hosts file that cannot be read as a whole; the text says why."""
 
 
 def default_hosts_path(platform: str = sys.platform) -> Path:
@@ -45,15 +37,15 @@ class HostMap:
     """Host names to identities and back.
 
     `path` is the hosts file or None for none. The driver drains `warnings` after construction and after each `refresh`;
-    a line that stays wrong is reported once.
+    a line that stays wrong is reported once. `generation` is another number whenever names may have changed.
     """
 
     def __init__(self, path: Path | str | None, aliases: Iterable[tuple[str, PeerIdentity]] = ()) -> None:
-        self.path = None if path is None else Path(path)
+        self._watched = None if path is None else WatchedFile(Path(path))
         self.warnings: list[str] = []
+        self.generation = 0
         self._aliases: dict[str, PeerIdentity] = {}
         self._file: dict[str, PeerIdentity] = {}
-        self._signature: _Signature = None
         self._reported: set[str] = set()
         self._by_name: dict[str, PeerIdentity] = {}
         self._by_addr: dict[bytes, str] = {}
@@ -84,35 +76,29 @@ class HostMap:
 
     def refresh(self) -> bool:
         """Read the file again if it changed, appeared or vanished since last time; tell whether it did."""
-        if self.path is None:
+        if self._watched is None or not self._watched.changed():
             return False
-        signature = _signature(self.path)
-        if signature == self._signature:
-            return False
-        self._signature = signature
         still_wrong = {key for key in self._reported if key.startswith("alias ")}
         known = {peer.npub: peer for peer in self._file.values()}
         self._file = {}
-        for problem_key, text in self._read(signature, known):
+        for problem_key, text in self._read(self._watched, known):
             still_wrong.add(problem_key)
             self._report(problem_key, text)
         self._reported &= still_wrong
         self._merge()
         return True
 
-    def _read(self, signature: _Signature, known: dict[str, PeerIdentity]) -> Iterator[tuple[str, str]]:
+    def _read(self, file: WatchedFile, known: dict[str, PeerIdentity]) -> Iterator[tuple[str, str]]:
         """Fill the file's map; yield (what it is about, warning) for every problem."""
-        if self.path is None or signature is None:
-            return
         try:
-            text = _load(self.path, signature)
-        except HostsError as error:
-            yield f"file {error}", f"{self.path} is ignored: {error}"
+            text = file.read() or ""
+        except FileProblem as error:
+            yield f"file {error}", f"{file.path} is ignored: {error}"
             return
         for number, line in enumerate(text.split("\n"), 1):
             problem = self._line(line, known)
             if problem is not None:
-                yield f"line {line.strip()}", f"{self.path}, line {number}: {problem}"
+                yield f"line {line.strip()}", f"{file.path}, line {number}: {problem}"
 
     def _line(self, line: str, known: dict[str, PeerIdentity]) -> str | None:
         fields = line.split()
@@ -140,6 +126,7 @@ class HostMap:
         merged = dict(self._aliases)
         for name, peer in self._file.items():
             _define(merged, name, peer)
+        self.generation += 1
         self._by_name = merged
         self._by_addr = {peer.node_addr: name for name, peer in merged.items()}
 
@@ -149,36 +136,3 @@ def _define(names: dict[str, PeerIdentity], name: str, peer: PeerIdentity) -> No
     name = name.lower()
     names.pop(name, None)
     names[name] = peer
-
-
-def _signature(path: Path) -> _Signature:
-    """Return what changes when the file does, None when there is none, or a text that says why it cannot be used."""
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return _reason(error)
-    if not stat.S_ISREG(status.st_mode):
-        return "it is not a regular file"
-    return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def _load(path: Path, signature: _Signature) -> str:
-    """Return the text of the file; raise `HostsError` when there is none to be had."""
-    if isinstance(signature, str):
-        raise HostsError(signature)
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_MAX_FILE + 1)
-        if len(content) > _MAX_FILE:
-            raise HostsError(f"it is larger than {_MAX_FILE} bytes")
-        return content.decode()
-    except OSError as error:
-        raise HostsError(_reason(error)) from None
-    except UnicodeDecodeError as error:
-        raise HostsError(f"it is not UTF-8 text (byte {error.start})") from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

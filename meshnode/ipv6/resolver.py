@@ -14,8 +14,8 @@ from pathlib import Path
 
 from twisted.internet.defer import DeferredLock
 
+from meshnode.files import read_text, write_whole
 from meshnode.ipv6.commands import Run
-from meshnode.ipv6.files import read_text, write_whole
 from meshnode.ipv6.resolver_backends import (
     ALL,
     AUTOMATIC,

@@ -14,8 +14,9 @@ from re import MULTILINE, escape
 from re import compile as compile_pattern
 from typing import Protocol
 
+from meshnode.files import read_text, write_whole
 from meshnode.ipv6.commands import Finished, Run
-from meshnode.ipv6.files import MARKER, is_marked, read_text, remove_marked, write_whole
+from meshnode.ipv6.files import MARKER, is_marked, remove_marked
 
 _PROGRAM_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _DELEGATES_SINCE = 258

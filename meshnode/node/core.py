@@ -97,6 +97,7 @@ class Node(TransportEvents):
             world.random,
             now,
             self.transports.accepts,
+            world.admission.admit,
             follows=PathChoice(self.transports, identity.peer).follows,
         )
         self.connections = Connections(self.transports, self.links)
@@ -472,6 +473,9 @@ class Node(TransportEvents):
 
     def _tick(self, now: float) -> None:
         self.world.hosts.refresh()
+        if self.world.admission.refresh():
+            self.links.review_admissions(now)
+            self.peering.surroundings_changed(now)
         self.sessions.transport_mtu = self.transports.mtu
         self.connections.tick(now)
         self.router.tick(now, self.world.wall())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from meshnode.identity import PeerIdentity
-from meshnode.mesh.link import DialRefused, LinkLayer, Path
+from meshnode.mesh.link import DialDenied, DialRefused, LinkLayer, Path
 from meshnode.mesh.link.table import Random
 from meshnode.mesh.rate_limit import TokenBucket
 from meshnode.mesh.settings import MeshSettings
@@ -304,7 +304,11 @@ class Peering:
                 attempt.queue.clear()
                 break
             address = attempt.queue.pop(0)
-            refusal = self._dial(attempt.identity, address, now)
+            try:
+                refusal = self._dial(attempt.identity, address, now)
+            except DialDenied as denial:
+                attempt.queue.clear()
+                refusal = str(denial)
             if refusal is None:
                 started = address
             else:
@@ -317,7 +321,7 @@ class Peering:
         return refusals
 
     def _dial(self, identity: PeerIdentity, address: PeerAddress, now: float) -> str | None:
-        """Start one handshake; returns why not."""
+        """Start one handshake; returns why not. Raises `DialDenied` when no other address can do better."""
         path = self._path(address)
         if path is None:
             return f"no operational transport for {address.transport} {address.address}"
@@ -325,6 +329,8 @@ class Peering:
         waiting = connector is not None and not connector.is_connected(address.address)
         try:
             self._links.dial(identity, path, now, waiting)
+        except DialDenied:
+            raise
         except DialRefused as refusal:
             return str(refusal)
         if connector is not None and waiting:

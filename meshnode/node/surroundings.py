@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from meshnode.mesh.link.table import Random
 
+from .admission import Admission, EverybodyAdmitted
 from .names import HostNames
 
 
@@ -27,7 +28,7 @@ class Clock(Protocol):
 
 @dataclass(slots=True)
 class Surroundings:
-    """What a node takes from the world: time, Unix time, secrets, dice, names, and a line to the operator."""
+    """What a node takes from the world: time, Unix time, secrets, dice, names, a line to the operator, admission."""
 
     clock: Clock
     wall: Callable[[], float]
@@ -35,3 +36,4 @@ class Surroundings:
     random: Random
     hosts: HostNames
     log: Callable[[str, str], None]
+    admission: Admission = field(default_factory=EverybodyAdmitted)

@@ -27,3 +27,18 @@ def program(variable: str = NEW) -> Program:
 def control(node: Node, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the reference's control program against any node's socket."""
     return node.host.run([str(binary().with_name("fipsctl")), "-s", str(node.control_socket), *arguments])
+
+
+_WITH_LISTS = """
+mkdir -p {directory}/upper {directory}/work {directory}/lists
+mount -t tmpfs tmpfs {directory}/work && mkdir {directory}/work/upper {directory}/work/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir={directory}/work/upper,workdir={directory}/work/work /etc
+mkdir -p /etc/fips && mount --bind {directory}/lists /etc/fips
+exec {daemon}
+"""
+
+
+def program_with_lists(directory: Path) -> Program:
+    """Return the daemon with an /etc/fips of its own, which is `directory`/lists."""
+    script = _WITH_LISTS.format(directory=shlex.quote(str(directory)), daemon=program().template)
+    return Program("reference", f"unshare --mount --propagation private sh -ec {shlex.quote(script)}")

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from meshnode.identity import Identity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.mesh.settings import MeshSettings
+from meshnode.node.admission import Admission, EverybodyAdmitted
 from meshnode.node.core import Node
 from meshnode.node.peering import PeerAddress, PeerConfig
 from meshnode.node.surroundings import Surroundings
@@ -46,7 +47,9 @@ class NoHosts:
 class MeshHost:
     """One node with its host."""
 
-    def __init__(self, net: MeshNet, name: str, seed: int, identity: Identity | None = None) -> None:
+    def __init__(
+        self, net: MeshNet, name: str, seed: int, identity: Identity | None = None, admission: Admission | None = None
+    ) -> None:
         rng = Random(seed)
         self.name = name
         self.log: list[tuple[str, str]] = []
@@ -59,6 +62,7 @@ class MeshHost:
             rng,
             NoHosts(),
             lambda level, text: self.log.append((level, text)),
+            admission or EverybodyAdmitted(),
         )
         self.node = Node(self.identity, net.settings, world, MTU)
         self.stack = HostStack()
@@ -98,8 +102,14 @@ class MeshNet:
         self.medium = MemoryNetwork(self.clock, seed=7, quality=quality or LinkQuality(delay=(0.001, 0.002)))
         self.hosts: list[MeshHost] = []
 
-    def host(self, name: str, seed: int | None = None, identity: Identity | None = None) -> MeshHost:
-        host = MeshHost(self, name, len(self.hosts) + 1 if seed is None else seed, identity)
+    def host(
+        self,
+        name: str,
+        seed: int | None = None,
+        identity: Identity | None = None,
+        admission: Admission | None = None,
+    ) -> MeshHost:
+        host = MeshHost(self, name, len(self.hosts) + 1 if seed is None else seed, identity, admission)
         self.hosts.append(host)
         return host
 

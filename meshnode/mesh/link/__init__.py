@@ -15,7 +15,7 @@ from .events import (
     TrustChanged,
 )
 from .handshake import Handshake
-from .initiator import DialRefused
+from .initiator import DialDenied, DialRefused
 from .layer import LinkLayer, LinkRun
 from .peer import PeerLink
 from .table import LinkCounters
@@ -23,6 +23,7 @@ from .watch import LINK_DEAD
 
 __all__ = [
     "LINK_DEAD",
+    "DialDenied",
     "DialFailed",
     "DialRefused",
     "FirstRtt",

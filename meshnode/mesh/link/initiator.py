@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from meshnode.identity import PeerIdentity
 from meshnode.noise import IkInitiator, NoiseError, TransportKeys
 from meshnode.wire import WireError
 from meshnode.wire.link import Disconnect, DisconnectReason, Msg1, Msg2
 
+from .admission import DENIED, OUTBOUND_CONNECT, OUTBOUND_HANDSHAKE, Admit
 from .epoch import LinkEpoch
 from .events import DialFailed, Path
 from .handshake import Handshake
@@ -25,10 +24,14 @@ class DialRefused(Exception):
     """A dial was not started; the text says why."""
 
 
+class DialDenied(DialRefused):
+    """The access control list denies the peer: no other address of it will do either."""
+
+
 class Initiator:
     """Starts handshakes and finishes them (spec 01 sections 7.2, 7.3, 8.1 and 8.3)."""
 
-    def __init__(self, table: LinkTable, admit: Callable[[PeerIdentity, str], bool]) -> None:
+    def __init__(self, table: LinkTable, admit: Admit) -> None:
         self._table = table
         self._admit = admit
 
@@ -39,8 +42,9 @@ class Initiator:
         table = self._table
         if remote == table.identity.peer:
             raise DialRefused("that is our own identity")
-        if not self._admit(remote, "outbound_connect"):
-            raise DialRefused("denied by the access control list")
+        if not self._admit(remote, OUTBOUND_CONNECT, path):
+            table.counters.acl_denied += 1
+            raise DialDenied(DENIED)
         limits = table.settings.limits
         dials = sum(1 for handshake in table.handshakes.values() if handshake.peer is None)
         if limits.max_connections and dials >= limits.max_connections:
@@ -136,9 +140,10 @@ class Initiator:
     def _complete(self, handshake: Handshake, path: Path, keys: TransportKeys, their_index: int, now: float) -> None:
         table = self._table
         self.forget(handshake)
-        if handshake.peer is None and not self._admit(handshake.remote, "outbound_handshake"):
+        if handshake.peer is None and not self._admit(handshake.remote, OUTBOUND_HANDSHAKE, path):
             table.counters.bad_state += 1
-            table.events.append(DialFailed(handshake.remote, path, "denied by the access control list"))
+            table.counters.acl_denied += 1
+            table.events.append(DialFailed(handshake.remote, path, DENIED))
             return
         epoch = LinkEpoch(keys, handshake.index, their_index, True, now)
         remote_epoch = handshake.noise.remote_epoch

@@ -20,9 +20,10 @@ from meshnode.wire.link import (
 )
 from meshnode.wire.reports import ReceiverReport, SenderReport
 
+from .admission import DENIED, ESTABLISHED, INBOUND_HANDSHAKE, OUTBOUND_CONNECT, Admit
 from .candidate import Candidate
 from .epoch import LinkEpoch, Opened, open_run
-from .events import FirstRtt, FramesLost, LinkEvent, LinkNotice, MtuChanged, Path
+from .events import DialFailed, FirstRtt, FramesLost, LinkEvent, LinkNotice, MtuChanged, Path
 from .handshake import Handshake
 from .initiator import Initiator
 from .mtu_probe import MtuProbe
@@ -50,8 +51,8 @@ class LinkLayer:
 
     After each call the driver drains `outbound` (frames with the path they leave on) and `events`, and asks for
     `next_deadline`. `tick` wants to be called about once a second. `accepts(transport_id)` tells whether strangers may
-    open links there; `admit(identity, context)` is the access control list; `follows(peer, path, now)` tells whether a
-    peer that was heard from another path than its own is to be reached there from now on.
+    open links there; `admit(identity, context, path)` is the access control list; `follows(peer, path, now)` tells
+    whether a peer that was heard from another path than its own is to be reached there from now on.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class LinkLayer:
         random: Random,
         now: float,
         accepts: Callable[[int], bool] = lambda transport_id: True,
-        admit: Callable[[PeerIdentity, str], bool] = lambda identity, context: True,
+        admit: Admit = lambda identity, context, path: True,
         follows: Callable[[PeerLink, Path, float], bool] = lambda peer, path, now: True,
     ) -> None:
         self._follows = follows
         self._reports = settings.mmp.mode != "minimal"
         self._table = LinkTable(identity, startup_epoch, settings, entropy, random)
+        self._admit = admit
         self._responder = Responder(self._table, accepts, admit, now)
         self._initiator = Initiator(self._table, admit)
         self._watch = Watch(self._table, self._initiator)
@@ -322,6 +324,24 @@ class LinkLayer:
         for peer in list(self._table.peers.values()):
             self.disconnect(peer, DisconnectReason.SHUTDOWN, now)
         self._table.handshakes.clear()
+
+    def review_admissions(self, now: float) -> None:
+        """The access control list changed: let go of whoever it denies now, be it a peer, a dial or a newcomer."""
+        table = self._table
+        self._responder.forget_denied()
+        for peer in list(table.peers.values()):
+            if not self._admit(peer.identity, ESTABLISHED, peer.path):
+                table.counters.acl_denied += 1
+                table.send(peer, Disconnect(DisconnectReason.SECURITY_VIOLATION).encode(), now)
+                table.remove(peer, DENIED, redial=True)
+        for handshake in self.handshakes:
+            if not self._admit(handshake.remote, OUTBOUND_CONNECT, handshake.path):
+                self._initiator.forget(handshake)
+                table.events.append(DialFailed(handshake.remote, handshake.path, DENIED))
+        for candidate in table.candidates:
+            if not self._admit(candidate.identity, INBOUND_HANDSHAKE, candidate.path):
+                table.counters.acl_denied += 1
+                table.candidates.discard(candidate)
 
     def cancel_dials(self, remote: PeerIdentity) -> None:
         """Stop waiting for answers of `remote`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from meshnode.identity import PeerIdentity
@@ -11,6 +12,7 @@ from meshnode.noise import IkResponder, NoiseError
 from meshnode.wire import WireError
 from meshnode.wire.link import Msg1, Msg2
 
+from .admission import INBOUND_HANDSHAKE, Admit
 from .candidate import Candidate
 from .epoch import LinkEpoch
 from .events import Path
@@ -21,6 +23,7 @@ MIN_REKEY_AGE = 30.0
 """A session younger than this is not rekeyed: what looks like it is a crossing dial (spec 01 section 7.4 row D)."""
 
 _EPHEMERAL_SIZE = 33
+_REMEMBERED_DENIALS = 1024
 
 
 def established_bucket(settings: MeshSettings, now: float) -> TokenBucket:
@@ -40,12 +43,13 @@ class Responder:
         self,
         table: LinkTable,
         accepts: Callable[[int], bool],
-        admit: Callable[[PeerIdentity, str], bool],
+        admit: Admit,
         now: float,
     ) -> None:
         self._table = table
         self._accepts = accepts
         self._admit = admit
+        self._denied: OrderedDict[bytes, None] = OrderedDict()
         rates = table.settings.rate_limit
         self._strangers = TokenBucket(rates.handshake_burst, rates.handshake_rate, now)
         self._established = established_bucket(table.settings, now)
@@ -82,6 +86,9 @@ class Responder:
         if reply is not None:
             table.outbound.append((path, reply))
             return True
+        if ephemeral in self._denied:
+            table.counters.acl_denied += 1
+            return True
         if table.candidates.was_used(ephemeral):
             table.counters.replayed_handshake += 1
             return True
@@ -98,7 +105,7 @@ class Responder:
             return False
         peer = table.peers.get(remote.node_addr)
         if peer is None or peer.remote_epoch != noise.remote_epoch:
-            allowed = (peer is not None or self._has_room(remote)) and self._admit(remote, "inbound_handshake")
+            allowed = (peer is not None or self._has_room(remote)) and self._is_welcome(noise, path)
         elif self._crosses(peer, now) and not peer.is_silent(now):
             return False
         else:
@@ -106,6 +113,20 @@ class Responder:
         if not allowed:
             table.counters.bad_state += 1
         return allowed
+
+    def _is_welcome(self, noise: IkResponder, path: Path) -> bool:
+        """Ask the access control list; copies of a first message it denied cost nothing from then on."""
+        if self._admit(noise.remote, INBOUND_HANDSHAKE, path):
+            return True
+        self._table.counters.acl_denied += 1
+        self._denied[noise.remote_ephemeral] = None
+        if len(self._denied) > _REMEMBERED_DENIALS:
+            self._denied.popitem(last=False)
+        return False
+
+    def forget_denied(self) -> None:
+        """The access control list changed: whoever was denied may ask again with the same message."""
+        self._denied.clear()
 
     def _crosses(self, peer: PeerLink, now: float) -> bool:
         """Whether a first message of `peer` is its own dial, overtaken by ours, that it would prefer if we answered.

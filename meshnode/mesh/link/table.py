@@ -47,6 +47,7 @@ class LinkCounters:
     replayed: int = 0
     own_identity: int = 0
     replayed_handshake: int = 0
+    acl_denied: int = 0
 
 
 class LinkTable:

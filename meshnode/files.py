@@ -1,0 +1,123 @@
+"""Small text files of the operator and of other programs: read with a bound, watched, written whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+LARGEST_FILE = 1 << 20
+
+
+class FileProblem(ValueError):
+    """A file that cannot be read as a whole; the text says why."""
+
+
+class _Signature(NamedTuple):
+    """What changes when a file does."""
+
+    modified: int
+    changed: int
+    inode: int
+    size: int
+
+
+class WatchedFile:
+    """A file that is read again whenever it changed, appeared or vanished.
+
+    `changed` compares what the file system says about it, and is cheap enough to be asked every second.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._signature: _Signature | str | None = None
+
+    def changed(self) -> bool:
+        """Whether the file is another one than at the last call; the first call asks whether there is one."""
+        signature = _signature(self.path)
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        return True
+
+    def read(self) -> str | None:
+        """The text of the file, None when there is none. Raises `FileProblem`."""
+        if isinstance(self._signature, str):
+            raise FileProblem(self._signature)
+        if self._signature is None:
+            return None
+        try:
+            with open(self.path, "rb") as file:
+                content = file.read(LARGEST_FILE + 1)
+            if len(content) > LARGEST_FILE:
+                raise FileProblem(f"it is larger than {LARGEST_FILE} bytes")
+            return content.decode()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FileProblem(_reason(error)) from None
+        except UnicodeDecodeError as error:
+            raise FileProblem(f"it is not UTF-8 text (byte {error.start})") from None
+
+
+def _signature(path: Path) -> _Signature | str | None:
+    """Return the file's marks, None when there is none, or a text that says why it cannot be used."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return _reason(error)
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    return _Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a file, undecodable bytes preserved; None when there is no such file. Raises OSError."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read(LARGEST_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file in one step; a file that is a mount point of its own is written in place. Raises OSError.
+
+    Permissions and owner of a file that exists are kept, a new one gets `mode`; the directory is made when it is
+    missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = text.encode("utf-8", "surrogateescape")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as file:
+            _take_over(path, file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno != errno.EBUSY:
+            raise
+        path.write_bytes(data)
+
+
+def _take_over(path: Path, descriptor: int, mode: int) -> None:
+    """Give a new file the owner and permissions of the one it is to replace."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, mode)
+        return
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+    os.fchmod(descriptor, status.st_mode & 0o777)
