@@ -27,7 +27,6 @@ NOT_YET: Final[tuple[Missing, ...]] = (
     Missing("transports.tcp", lambda config: bool(config.transports.tcp), _TRANSPORT),
     Missing("transports.tor", lambda config: bool(config.transports.tor), _TRANSPORT),
     Missing("transports.nym", lambda config: bool(config.transports.nym), _TRANSPORT),
-    Missing("transports.ble", lambda config: bool(config.transports.ble), _TRANSPORT),
     Missing("node.rendezvous.nostr.enabled", lambda config: config.node.rendezvous.nostr.enabled, "set it to false"),
     Missing("node.rendezvous.lan.enabled", lambda config: config.node.rendezvous.lan.enabled, "set it to false"),
     Missing("node.native_api.enabled", lambda config: config.node.native_api.enabled, "set it to false"),

@@ -144,7 +144,7 @@ class BleSection(TransportSection):
 
     TITLE: ClassVar[str] = "a ble transport"
 
-    adapter: str = key(TEXT, "hci0", "Bluetooth adapter.", nullable=True)
+    adapter: str = key(TEXT, "hci0", "Bluetooth adapter as BlueZ calls it; `default` for the first.", nullable=True)
     psm: int = key(U16, 0x85, "L2CAP channel number.", nullable=True)
     mtu: int = key(U16, 2048, _MTU, nullable=True)
     max_connections: int = key(U64, 7, "Connections at a time.", nullable=True)

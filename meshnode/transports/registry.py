@@ -11,7 +11,10 @@ from zope.interface import implementer
 
 from meshnode.transports.interfaces import ITransport, ITransportFactory, ITransportHost, TransportError
 
-_BUILT_IN = {"udp": ("meshnode.transports.udp", "UdpTransportFactory")}
+_BUILT_IN = {
+    "ble": ("meshnode.transports.ble.transport", "BleTransportFactory"),
+    "udp": ("meshnode.transports.udp", "UdpTransportFactory"),
+}
 
 
 @implementer(ITransportFactory)

@@ -225,7 +225,6 @@ FEATURES = {
     "transports.tcp": "transports: {tcp: {bind_addr: '0.0.0.0:8443'}}",
     "transports.tor": "transports: {tor: {a: {}}}",
     "transports.nym": "transports: {nym: {}}",
-    "transports.ble": "transports: {ble: {}}",
     "node.rendezvous.nostr.enabled": NOSTR_ON,
     "node.rendezvous.lan.enabled": "node: {discovery: {lan: {enabled: true}}}",
     "node.native_api.enabled": "node: {native_api: {enabled: true}}",
