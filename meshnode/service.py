@@ -31,7 +31,7 @@ from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, soc
 from meshnode.config.schema import Config, PeerSection
 from meshnode.config.transport_sections import instance_path
 from meshnode.config.validate import advice, validate, where
-from meshnode.control.server import ControlServer
+from meshnode.control.operators import OperatorSide
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
 from meshnode.identity import IdentityError, PeerIdentity
@@ -210,7 +210,7 @@ class MeshnodeService(Service):
         self.tun: TunDevice | None = None
         self.tun_state = "configured" if self.config.tun.enabled else "disabled"
         self.name_service: NameService | None = None
-        self.control: ControlServer | None = None
+        self.operators: OperatorSide | None = None
         self._network = NetworkSetup(reactor)
         self._stopping = False
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
@@ -234,7 +234,7 @@ class MeshnodeService(Service):
         """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
         super().startService()
         self.node.start(self.peers)
-        self._start_control()
+        self._start_operator_side()
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._finish_start()))
 
     def _announce(self) -> None:
@@ -304,9 +304,7 @@ class MeshnodeService(Service):
         for problem in self.name_service.start():
             self._degrade(problem)
 
-    def _start_control(self) -> None:
-        if not self.config.node.control.enabled:
-            return
+    def _start_operator_side(self) -> None:
         section = self.config.node.identity
         daemon = Daemon(
             self.socket_path,
@@ -314,15 +312,10 @@ class MeshnodeService(Service):
             tuple(sorted({kind for kind, _name, _section in self.config.transports.each()})),
             lambda: ("-" if self.tun is None else self.tun.name, self.tun_state),
         )
-        server = ControlServer(self.socket_path, NodeState(self.node, daemon, self._reactor), self._reactor)
-        problem = server.start()
-        for warning in server.warnings:
-            self.log("warn", warning)
-        if problem is not None:
-            self.log("warn", f"{problem}; the node runs without it")
-        else:
-            self.log("info", f"Control socket at {self.socket_path}")
-            self.control = server
+        state = NodeState(self.node, daemon, self._reactor)
+        path = self.socket_path if self.config.node.control.enabled else None
+        self.operators = OperatorSide(state, path, self._reactor, self.log)
+        self.operators.start()
 
     async def _finish_start(self) -> None:
         self._stop_on_signals()
@@ -371,8 +364,8 @@ class MeshnodeService(Service):
 
     async def _stop(self) -> None:
         try:
-            if self.control is not None:
-                await self.control.stop()
+            if self.operators is not None:
+                await self.operators.stop()
             self.node.stop()
         finally:
             await self._take_back()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import Factory
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,13 +23,6 @@ _PAUSE_SECS = 1.0
 _log = Logger(namespace="meshnode")
 
 
-class LiveAnswers(Answers, Protocol):
-    """Answers that keep a short history."""
-
-    def every_second(self) -> None:
-        """Take one sample of what is shown over time."""
-
-
 class ControlServer:
     """Serves `answers` at the Unix socket `path`.
 
@@ -38,16 +30,13 @@ class ControlServer:
     without the socket are in `warnings` after `start`.
     """
 
-    def __init__(
-        self, path: str, answers: LiveAnswers, reactor: Any, environment: Mapping[str, str] = os.environ
-    ) -> None:
+    def __init__(self, path: str, answers: Answers, reactor: Any, environment: Mapping[str, str] = os.environ) -> None:
+        self.path = path
         self._answers = answers
         self._reactor = reactor
         self._file = SocketFile(path, environment)
         self._listener: _Listener | None = None
         self._exchanges: dict[Exchange, None] = {}
-        self._history = LoopingCall(answers.every_second)
-        self._history.clock = reactor
 
     @property
     def warnings(self) -> list[str]:
@@ -63,14 +52,10 @@ class ControlServer:
         factory.noisy = False
         self._listener = _Listener(listening, factory, self._reactor)
         self._listener.resume()
-        running = self._history.start(1.0, now=False)
-        running.addErrback(lambda reason: _log.failure("the history of the node stops here", failure=reason))
         return None
 
     async def stop(self) -> None:
         """Stop serving and remove the socket; requests that are incomplete are refused."""
-        if self._history.running:
-            self._history.stop()
         if self._listener is not None:
             self._listener.close()
             self._listener = None

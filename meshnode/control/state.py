@@ -6,17 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from meshnode.node.core import Node
 
 from .actions import Actions
 from .commands import Command, CommandError
 from .encoding import Answer
+from .history import History
 from .links import show_connections, show_links, show_peers, show_transports
+from .listening import show_listening_sockets
+from .probe import Probes
 from .quality import show_mmp
 from .routing import show_bloom, show_cache, show_metrics, show_native_flows, show_routing, show_tree
 from .sessions import show_identity_cache, show_sessions
-from .status import Daemon, Sparklines, show_acl, show_status
+from .stats import Stats
+from .status import Daemon, show_acl, show_status
 from .view import View
 
 QUERIES: Mapping[str, Callable[[View], Answer]] = {
@@ -38,22 +43,43 @@ QUERIES: Mapping[str, Callable[[View], Answer]] = {
 """Commands that only look at the node and take no parameters."""
 
 
+InThread = Callable[[Callable[[], Answer]], Deferred[Answer]]
+"""Calls a function that may block where it holds up nobody."""
+
+
 class NodeState:
     """Answers for one running node, always from its live state.
 
-    `reactor` provides IReactorTime and IReactorPluggableNameResolver.
+    `reactor` provides IReactorTime, IReactorPluggableNameResolver and, unless `in_thread` is given, IReactorThreads.
     """
 
-    def __init__(self, node: Node, daemon: Daemon, reactor: Any) -> None:
+    def __init__(self, node: Node, daemon: Daemon, reactor: Any, in_thread: InThread | None = None) -> None:
         self._node = node
         self._daemon = daemon
-        self._sparklines = Sparklines()
+        self._in_thread = in_thread or (lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call))
+        self.history = History()
         actions = Actions(node, lambda: reactor.nameResolver, reactor.callLater)
+        stats = Stats(node, self.history)
+        probes = Probes(node, reactor.callLater)
         self._commands: dict[str, Command] = {
             "show_status": self._status,
+            "show_listening_sockets": self._listening_sockets,
+            "show_stats_list": stats.metrics,
+            "show_stats_history": stats.one,
+            "show_stats_all_history": stats.all,
+            "show_stats_history_all_peers": stats.all_peers,
+            "show_stats_peers": stats.peers,
             "connect": actions.connect,
             "disconnect": actions.disconnect,
+            "probe_start": probes.start,
+            "probe_poll": probes.poll,
+            "probe_cancel": probes.cancel,
         }
+
+    @property
+    def commands(self) -> list[str]:
+        """Every command there is."""
+        return sorted({*QUERIES, *self._commands})
 
     def answer(self, command: str, params: Any) -> Answer | Deferred[Answer]:
         """Carry out `command`. Raises or fails with `CommandError`."""
@@ -66,8 +92,12 @@ class NodeState:
         return action(params)
 
     def every_second(self) -> None:
-        """Take one sample of what `show_status` draws over time."""
-        self._sparklines.sample(self._node)
+        """Take one sample of what is shown over time."""
+        self.history.sample(self._node, self._node.world.clock.seconds())
 
     def _status(self, params: Any) -> Answer:
-        return show_status(View.of(self._node), self._daemon, self._sparklines)
+        return show_status(View.of(self._node), self._daemon, self.history)
+
+    def _listening_sockets(self, params: Any) -> Deferred[Answer]:
+        address = self._node.identity.peer.ipv6_text
+        return self._in_thread(lambda: show_listening_sockets(address))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from meshnode.ipv6.mss import effective_ipv6_mtu
 from meshnode.node.core import Node
 
 from .encoding import Answer
+from .history import History
 from .links import handshake_count, link_count
 from .routing import forwarding
 from .view import View
@@ -33,7 +33,7 @@ _NO_LIST = {
     "allow_entries": [],
     "deny_entries": [],
 }
-_METRICS = ("mesh_size", "tree_depth", "peer_count", "bytes_in", "bytes_out", "loss_rate")
+_METRICS = frozenset(("mesh_size", "tree_depth", "peer_count", "bytes_in", "bytes_out", "loss_rate"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,35 +47,13 @@ class Daemon:
     program: str = sys.executable
 
 
-class Sparklines:
-    """The last `SAMPLES` seconds of a node; `sample` is called once a second."""
-
-    def __init__(self) -> None:
-        self._series: dict[str, deque[float]] = {name: deque(maxlen=SAMPLES) for name in _METRICS}
-        self._bytes_in = self._bytes_out = 0
-
-    def sample(self, node: Node) -> None:
-        counters = node.forwarding.counters
-        received, sent = counters.received_bytes, counters.forwarded_bytes + counters.originated_bytes
-        peers = node.links.peers.values()
-        values = (
-            node.router.mesh_size_estimate or 0,
-            len(node.router.own_coordinates) - 1,
-            len(peers),
-            received - self._bytes_in,
-            sent - self._bytes_out,
-            sum(peer.measurement.loss for peer in peers) / len(peers) if peers else 0,
-        )
-        self._bytes_in, self._bytes_out = received, sent
-        for name, value in zip(_METRICS, values, strict=True):
-            self._series[name].append(float(value))
-
-    def lists(self) -> dict[str, list[float]]:
-        """Each series, oldest sample first."""
-        return {name: list(series) for name, series in self._series.items()}
+def sparklines(history: History) -> dict[str, list[float | None]]:
+    """The last half minute, oldest sample first; less than `SAMPLES` of them in the first half minute."""
+    series = (series for series in history.node.series if series.metric.name in _METRICS)
+    return {one.metric.name: one.fast.latest(min(SAMPLES, len(one.fast))) for one in series}
 
 
-def show_status(view: View, daemon: Daemon, sparklines: Sparklines) -> Answer:
+def show_status(view: View, daemon: Daemon, history: History) -> Answer:
     node = view.node
     tun_name, tun_state = daemon.tun()
     return {
@@ -91,7 +69,7 @@ def show_status(view: View, daemon: Daemon, sparklines: Sparklines) -> Answer:
         "uptime_secs": int(view.now - node.started_at),
         "persistent": daemon.persistent,
         "forwarding": forwarding(view),
-        "sparklines": sparklines.lists(),
+        "sparklines": sparklines(history),
         **_identity(node),
         **_populations(view, daemon),
     }

@@ -24,15 +24,6 @@ from tests.unit.udp_rig import log_lines
 ROUNDS = 2000
 
 
-class CountingAnswers(TableAnswers):
-    def __init__(self, table: dict[str, Answer]) -> None:
-        super().__init__(table)
-        self.samples = 0
-
-    def every_second(self) -> None:
-        self.samples += 1
-
-
 class JumpingReactor(EPollReactor):
     """A reactor whose clock can be put forward."""
 
@@ -48,7 +39,7 @@ class Rig:
     def __init__(self, path: Path, table: dict[str, Answer] | None = None) -> None:
         self.path = path
         self.reactor: Any = JumpingReactor()  # type: ignore[no-untyped-call]
-        self.answers = CountingAnswers(table or {"show_links": {"links": []}})
+        self.answers = TableAnswers(table or {"show_links": {"links": []}})
         self.server = ControlServer(str(path), self.answers, self.reactor, {})
 
     def turn_until(self, done: Callable[[], bool]) -> None:
@@ -144,16 +135,6 @@ def test_silent_connections_give_way_to_those_that_ask(rig: Rig) -> None:
     assert json.loads(rig.read_to_end(silent[0])) == {"status": "error", "message": "too many connections"}
     for client in silent:
         client.close()
-
-
-def test_a_sample_is_taken_every_second(tmp_path: Path) -> None:
-    rig = Rig(tmp_path / "control.sock")
-    assert rig.server.start() is None
-    for samples in range(3):
-        assert rig.answers.samples == samples
-        rig.reactor.ahead += 1.0
-        rig.reactor.iterate(0)
-    rig.stop()
 
 
 def test_stopping_tells_those_who_wait_and_removes_the_file(rig: Rig) -> None:

@@ -23,7 +23,7 @@ from tests.unit.vectors import load
 
 GHOST = Identity.parse("50098deaa6d9a8d0a78a3565bf32d7ba33bf5a9a20bd1bee9e184f739fdbae87").peer
 FREE_FORM = {"transport_peer_counts", "stats of transports"}
-COMMANDS = sorted({*QUERIES, "show_status"})
+COMMANDS = sorted({*QUERIES, "show_status", "show_stats_list", "show_stats_peers"})
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Shape:
 def recorded(command: str) -> Shape:
     shape = Shape()
     for case in load(f"control/{command}")["cases"]:
-        shape.add(case["answer"]["data"])
+        if case["answer"]["status"] == "ok":
+            shape.add(case["answer"]["data"])
     return shape
 
 
@@ -159,8 +160,10 @@ def test_sparklines_hold_the_last_half_minute(chain: Chain) -> None:
     lines = operator.ask("show_status")["sparklines"]
     assert lines["mesh_size"] == [3.0, 3.0, 3.0]
     assert lines["peer_count"] == [2.0, 2.0, 2.0]
-    assert lines["bytes_in"][0] > 0
-    assert lines["bytes_in"][1:] == [0.0, 0.0]
+    assert lines["bytes_in"] == [0.0, 0.0, 0.0]
+    chain.talk(1)
+    operator.state.every_second()
+    assert operator.ask("show_status")["sparklines"]["bytes_in"][-1] > 0
     for _ in range(SAMPLES):
         operator.state.every_second()
     assert {len(line) for line in operator.ask("show_status")["sparklines"].values()} == {SAMPLES}
@@ -281,8 +284,8 @@ def test_lookups_redials_and_waiting_packets_are_shown() -> None:
 
 
 def test_an_unknown_command_is_named(chain: Chain) -> None:
-    with pytest.raises(CommandError, match=r"^unknown command: show_stats_list$"):
-        chain.operators[0].ask("show_stats_list")
+    with pytest.raises(CommandError, match=r"^unknown command: inject_config$"):
+        chain.operators[0].ask("inject_config")
 
 
 def test_parameters_of_queries_are_ignored(chain: Chain) -> None:

@@ -115,6 +115,11 @@ class Quality:
         """The report that the next one is compared with."""
         return self._previous
 
+    @property
+    def last_rtt_ms(self) -> int | None:
+        """The newest round-trip sample; None before the first one."""
+        return self._rtt_samples[-1] // 1000 if self._rtt_samples else None
+
     def discount(self, frames: int) -> None:
         """So many of the frames of the latest report were lost for a reason that does not concern others."""
         self._cost = None

@@ -222,6 +222,12 @@ class SessionLayer:
             session.last_position_told = now
             self._core.send_warmup(session, now)
 
+    def warm(self, remote: bytes, now: float) -> None:
+        """Send a CoordsWarmup on an established session, as to have its quality measured; others are left alone."""
+        session = self._core.sessions.get(remote)
+        if session is not None and session.established:
+            self._core.send_warmup(session, now)
+
     def lookup_succeeded(self, remote: bytes, now: float) -> None:
         """Fresh coordinates of `remote` are cached: warm the path, or open the session something waits for."""
         core = self._core

@@ -1,0 +1,54 @@
+"""Everything by which an operator reaches a node, as one part of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from .server import ControlServer
+from .state import NodeState
+
+SAMPLE_SECS = 1.0
+
+_log = Logger(namespace="meshnode")
+
+
+class OperatorSide:
+    """The history of a node, and the servers that tell about it.
+
+    `socket_path` is None where the control socket is turned off. `log(level, text)` takes lines for the operator.
+    """
+
+    def __init__(
+        self, state: NodeState, socket_path: str | None, reactor: Any, log: Callable[[str, str], None]
+    ) -> None:
+        self.state = state
+        self._log = log
+        self._control = None if socket_path is None else ControlServer(socket_path, state, reactor)
+        self._sampling = LoopingCall(state.every_second)
+        self._sampling.clock = reactor
+
+    def start(self) -> None:
+        """Begin to sample and to serve; what cannot be served is a warning, and the node runs without it."""
+        running = self._sampling.start(SAMPLE_SECS, now=False)
+        running.addErrback(lambda reason: _log.failure("the history of the node stops here", failure=reason))
+        if self._control is not None:
+            self._start_control(self._control)
+
+    def _start_control(self, server: ControlServer) -> None:
+        problem = server.start()
+        for warning in server.warnings:
+            self._log("warn", warning)
+        if problem is not None:
+            self._log("warn", f"{problem}; the node runs without it")
+        else:
+            self._log("info", f"Control socket at {server.path}")
+
+    async def stop(self) -> None:
+        if self._sampling.running:
+            self._sampling.stop()
+        if self._control is not None:
+            await self._control.stop()

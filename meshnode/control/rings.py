@@ -1,0 +1,88 @@
+"""Rings of samples on one time axis: an hour by seconds, a day by minutes (spec 06 section 4)."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+FAST_CAPACITY = 3600
+SLOW_CAPACITY = 1440
+FAST_PER_SLOW = 60
+
+Reduction = Callable[[Sequence[float]], float]
+"""Makes one slow sample of fast ones, none of which is missing; there is at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is recorded: the name and unit operators read, and how a minute is told in one number."""
+
+    name: str
+    unit: str
+    reduce: Reduction
+
+
+def last(values: Sequence[float]) -> float:
+    return values[-1]
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+total: Reduction = math.fsum
+
+
+class Ring:
+    """The newest `capacity` samples; NaN stands for a missing one. Memory grows only as samples come."""
+
+    __slots__ = ("_capacity", "_next", "_values")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._values = array("d")
+        self._next = 0
+
+    def push(self, value: float) -> None:
+        if len(self._values) < self._capacity:
+            self._values.append(value)
+            return
+        self._values[self._next] = value
+        self._next = (self._next + 1) % self._capacity
+
+    def latest(self, count: int) -> list[float | None]:
+        """The last `count` samples, at most the capacity, oldest first; what was never sampled is None, in front."""
+        values, count = self._values, min(count, self._capacity)
+        held = min(count, len(values))
+        end = self._next if len(values) == self._capacity else len(values)
+        begin = end - held
+        known = values[begin:end] if begin >= 0 else values[begin:] + values[:end]
+        return [None] * (count - held) + [None if math.isnan(value) else value for value in known]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def samples(self) -> list[float]:
+        """Everything held, oldest first, NaN for what is missing."""
+        return [*self._values[self._next :], *self._values[: self._next]]
+
+
+class Series:
+    """One metric over time."""
+
+    __slots__ = ("fast", "metric", "slow")
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.fast = Ring(FAST_CAPACITY)
+        self.slow = Ring(SLOW_CAPACITY)
+
+    def push(self, value: float | None) -> None:
+        self.fast.push(math.nan if value is None else value)
+
+    def close_minute(self) -> None:
+        """Make one slow sample of the last minute."""
+        known = [value for value in self.fast.latest(FAST_PER_SLOW) if value is not None]
+        self.slow.push(self.metric.reduce(known) if known else math.nan)
