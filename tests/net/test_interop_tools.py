@@ -1,0 +1,114 @@
+"""The reference's own tools, unmodified, look at a mesh of ours: every subcommand answers, every screen fills."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.net import reference
+from tests.rigs import traffic
+from tests.rigs.labs import Lab, chain
+from tests.rigs.nodes import Node
+from tests.rigs.screens import Screen
+
+pytestmark = [pytest.mark.net, pytest.mark.interop]
+
+SHOWN = (
+    "status", "peers", "links", "tree", "sessions", "bloom", "mmp", "cache", "connections", "transports", "routing",
+    "identity-cache",
+)  # fmt: skip
+OTHERS = {"acl show": "show_acl", "stats list": "show_stats_list", "stats metrics": "show_metrics"}
+TABS = (
+    ("Runtime", "approx. mesh estimate"),
+    ("Peers (2)", "STP Children"),
+    ("Transports (1)", "udp 0.0.0.0:2121"),
+    ("Sessions (1)", "establis"),
+    ("Tree Position", "Tree Peers (2)"),
+    ("Bloom Filter State", "Peer Filters (2)"),
+    ("Link MMP (2 peers)", "Session MMP (1 sessions)"),
+    ("Routing State", "Coordinate Cache"),
+    ("Graphs", "mesh_size  [nodes]"),
+    ("Gateway", "Gateway not running"),
+)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[Node]]:
+    with Lab() as lab:
+        row = chain(lab, "abc")
+        for node in row:
+            node.start()
+        for node in row:
+            node.wait_ready()
+        row[1].wait_connected(row[0], row[2])
+        traffic.ping(row[0].host, row[2].address, count=3)
+        traffic.ping(row[1].host, row[2].address, count=3)
+        yield row
+
+
+def ask(node: Node, *arguments: str) -> Any:
+    done = reference.control(node, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def names(value: Any) -> Any:
+    """The keys of an answer, down through objects and the first row of lists."""
+    if isinstance(value, dict):
+        return {key: names(inner) for key, inner in value.items()}
+    return [names(value[0])] if isinstance(value, list) and value else type(value).__name__
+
+
+@pytest.mark.parametrize("what", SHOWN)
+def test_every_show_command_prints_our_answer(nodes: list[Node], what: str) -> None:
+    printed = ask(nodes[1], "show", what)
+    assert printed.keys() == nodes[1].ask(f"show_{what.replace('-', '_')}").keys()
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_so_do_the_others(nodes: list[Node], command: str) -> None:
+    assert names(ask(nodes[1], *command.split())) == names(nodes[1].ask(OTHERS[command]))
+
+
+def test_histories_are_printed_and_plotted(nodes: list[Node]) -> None:
+    peer = nodes[0].npub
+    assert [row["npub"] for row in ask(nodes[1], "stats", "peers")["peers"]].count(peer) == 1
+    values = ask(nodes[1], "stats", "history", "peer_count", "--window", "20s")["values"]
+    assert len(values) == 20
+    assert len(ask(nodes[1], "stats", "history", "bytes_in", "--window", "1h", "--granularity", "1m")["values"]) == 60
+    plot = reference.control(nodes[1], "stats", "history", "loss_rate", "--peer", peer, "--plot")
+    assert plot.stdout.startswith("loss_rate (fraction)")
+    assert len(plot.stdout.splitlines()) == 3
+
+
+def test_mistakes_get_their_words_and_status(nodes: list[Node]) -> None:
+    wrong = reference.control(nodes[1], "stats", "history", "srtt_ms")
+    assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (1, "error: unknown metric: srtt_ms")
+    absent = reference.control(nodes[0], "disconnect", nodes[2].npub)
+    assert (absent.returncode, absent.stderr.splitlines()[0]) == (1, f"error: peer not found: {nodes[2].npub}")
+
+
+def test_a_peer_is_dropped_and_dialled_again(nodes: list[Node]) -> None:
+    a, b = nodes[0], nodes[1]
+    assert ask(a, "disconnect", b.npub) == {"disconnected": True, "npub": b.npub}
+    assert not a.is_connected_to([b])
+    answer = ask(a, "connect", b.npub, "10.99.0.2:2121", "udp")
+    assert answer == {"address": "10.99.0.2:2121", "npub": b.npub, "refreshed": False, "transport": "udp"}
+    a.wait_connected(b)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (150, 40)])
+def test_every_screen_of_their_monitor_fills(nodes: list[Node], size: tuple[int, int]) -> None:
+    node = nodes[1]
+    command = [str(reference.binary().with_name("fipstop")), "-s", str(node.control_socket), "-r", "1"]
+    traffic.ping(node.host, nodes[2].address, count=2)
+    with Screen(command, node.directory, size) as screen:
+        for title, content in TABS:
+            screen.wait_for(title)
+            assert "Connected" in screen.wait_for(content)
+            screen.press("Tab")
+        screen.press("q")
+        screen.wait_for("Pane is dead")
