@@ -314,7 +314,7 @@ class MeshnodeService(Service):
         )
         state = NodeState(self.node, daemon, self._reactor)
         path = self.socket_path if self.config.node.control.enabled else None
-        self.operators = OperatorSide(state, path, self._reactor, self.log)
+        self.operators = OperatorSide(self.node, state, path, self.config.meshnode, self._reactor, self.log)
         self.operators.start()
 
     async def _finish_start(self) -> None:

@@ -36,7 +36,15 @@ def _interop_obstacle(variable: str = _REFERENCE) -> str | None:
     return None if os.access(binary, os.X_OK) else f"{variable} names no program: {binary}"
 
 
+def _missing_program(item: pytest.Item) -> str | None:
+    names = [name for marker in item.iter_markers("program") for name in marker.args]
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"these tests need the program {', '.join(missing)}" if missing else None
+
+
 def _obstacle(item: pytest.Item) -> str | None:
+    if reason := _missing_program(item):
+        return reason
     for marker in item.iter_markers("interop"):
         if reason := _interop_obstacle(*marker.args):
             return reason

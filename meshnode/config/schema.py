@@ -42,6 +42,7 @@ from meshnode.config.node_sections import (
     SessionSection,
     TreeSection,
 )
+from meshnode.config.operator_sections import MetricsSection, WebSection
 from meshnode.config.paths import ALLOW_FILE, DENY_FILE
 from meshnode.config.rendezvous_sections import DiscoverySection, RendezvousSection
 from meshnode.config.transport_sections import TransportsSection
@@ -226,6 +227,8 @@ class MeshnodeSection(Section):
         "none, or just this one. `resolv-conf` also listens on 127.0.0.1 port 53 and passes other questions on.",
     )
     access: AccessSection = block(AccessSection)
+    metrics: MetricsSection = block(MetricsSection)
+    web: WebSection = block(WebSection)
 
 
 class Config(Section):

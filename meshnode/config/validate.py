@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from meshnode.config.errors import ConfigError, Place, Problem
+from meshnode.config.operator_sections import MESH
 from meshnode.config.schema import Config, PeerSection
 from meshnode.config.transport_sections import UdpSection, instance_path
 from meshnode.config.yaml12 import clip
@@ -231,6 +232,21 @@ def _shared_ports(config: Config) -> Iterator[Fault]:
             taken[address] = path
 
 
+def _web_on_the_mesh(config: Config) -> Iterator[Fault]:
+    web, section = config.meshnode.web, "meshnode.web"
+    if not web.enabled:
+        return
+    if web.listen.host == MESH and not config.tun.enabled:
+        yield Fault(f"{section}.listen", f"`{section}.listen` is {web.listen}, but there is no TUN: set tun.enabled")
+    if web.listen.host == MESH and not web.allow:
+        yield Fault(f"{section}.allow", f"`{section}.allow` is empty: name the npubs that may see the page")
+    for number, npub in enumerate(web.allow):
+        try:
+            PeerIdentity.from_npub(npub)
+        except IdentityError as error:
+            yield Fault(f"{section}.allow", f"`{section}.allow[{number}]` is not a public key: {error}")
+
+
 _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
     "validation": (
         _adverts_need_nostr,
@@ -244,7 +260,7 @@ _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
         _rates,
         _nostr_windows,
     ),
-    "policy": (_no_tick, _no_queue, _small_mtu, _shared_ports),
+    "policy": (_no_tick, _no_queue, _small_mtu, _shared_ports, _web_on_the_mesh),
 }
 
 

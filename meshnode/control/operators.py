@@ -8,6 +8,9 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from meshnode.config.schema import MeshnodeSection
+from meshnode.node.core import Node
+
 from .server import ControlServer
 from .state import NodeState
 
@@ -19,24 +22,37 @@ _log = Logger(namespace="meshnode")
 class OperatorSide:
     """The history of a node, and the servers that tell about it.
 
-    `socket_path` is None where the control socket is turned off. `log(level, text)` takes lines for the operator.
+    `socket_path` is None where the control socket is turned off. `log(level, text)` takes lines for the operator. What
+    cannot be served is a warning, and the node runs without it.
     """
 
     def __init__(
-        self, state: NodeState, socket_path: str | None, reactor: Any, log: Callable[[str, str], None]
+        self,
+        node: Node,
+        state: NodeState,
+        socket_path: str | None,
+        section: MeshnodeSection,
+        reactor: Any,
+        log: Callable[[str, str], None],
     ) -> None:
         self.state = state
+        self._node = node
+        self._section = section
+        self._reactor = reactor
         self._log = log
         self._control = None if socket_path is None else ControlServer(socket_path, state, reactor)
+        self._servers: list[Any] = []
         self._sampling = LoopingCall(state.every_second)
         self._sampling.clock = reactor
 
     def start(self) -> None:
-        """Begin to sample and to serve; what cannot be served is a warning, and the node runs without it."""
+        """Begin to sample and to serve."""
         running = self._sampling.start(SAMPLE_SECS, now=False)
         running.addErrback(lambda reason: _log.failure("the history of the node stops here", failure=reason))
         if self._control is not None:
             self._start_control(self._control)
+        if self._section.metrics.enabled:
+            self._start_metrics()
 
     def _start_control(self, server: ControlServer) -> None:
         problem = server.start()
@@ -47,8 +63,23 @@ class OperatorSide:
         else:
             self._log("info", f"Control socket at {server.path}")
 
+    def _start_metrics(self) -> None:
+        from .http import HttpServer, ServeError
+        from .metrics.site import MetricsUnavailable, site
+
+        try:
+            server = HttpServer("metrics", self._section.metrics.listen, site(self._node), self._reactor)
+            place = server.start()
+        except (MetricsUnavailable, ServeError) as error:
+            self._log("warn", f"{error}; the node runs without it")
+            return
+        self._servers.append(server)
+        self._log("info", f"Metrics at {place}metrics" if place.startswith("http") else f"Metrics at {place}")
+
     async def stop(self) -> None:
         if self._sampling.running:
             self._sampling.stop()
         if self._control is not None:
             await self._control.stop()
+        for server in self._servers:
+            await server.stop()

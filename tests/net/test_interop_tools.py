@@ -14,7 +14,7 @@ from tests.rigs.labs import Lab, chain
 from tests.rigs.nodes import Node
 from tests.rigs.screens import Screen
 
-pytestmark = [pytest.mark.net, pytest.mark.interop]
+pytestmark = [pytest.mark.net, pytest.mark.interop, pytest.mark.program("tmux")]
 
 SHOWN = (
     "status", "peers", "links", "tree", "sessions", "bloom", "mmp", "cache", "connections", "transports", "routing",

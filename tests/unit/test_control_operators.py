@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
+from meshnode.config.schema import MeshnodeSection
 from meshnode.control.operators import OperatorSide
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
@@ -22,11 +23,17 @@ class FakeReactor(Clock):
     def removeReader(self, reader: Any) -> None: ...
 
 
-def side(socket_path: str | None, reactor: FakeReactor, lines: list[str]) -> OperatorSide:
+def side(
+    socket_path: str | None, reactor: Any, lines: list[str], section: MeshnodeSection | None = None
+) -> OperatorSide:
     net = MeshNet()
     daemon = Daemon("", True, (), lambda: ("-", "disabled"))
-    state = NodeState(net.host("a").node, daemon, reactor)
-    return OperatorSide(state, socket_path, reactor, lambda level, text: lines.append(f"{level}: {text}"))
+    node = net.host("a").node
+    state = NodeState(node, daemon, reactor)
+    section = section or MeshnodeSection()
+    return OperatorSide(
+        node, state, socket_path, section, reactor, lambda level, text: lines.append(f"{level}: {text}")
+    )
 
 
 def finished(result: Deferred[None]) -> bool:

@@ -1,0 +1,83 @@
+"""A small HTTP server at an endpoint of the configuration: loopback, a Unix socket, or a mesh address."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from meshnode.config.operator_sections import Endpoint
+
+_TIMEOUT_SECS = 20
+_SOCKET_MODE = 0o660
+
+
+class ServeError(Exception):
+    """Nothing can be served there; the text is one line for the operator."""
+
+
+class _QuietSite(Site):
+    """Nobody wants a line in the log for every look."""
+
+    noisy = False
+    displayTracebacks = False  # noqa: N815
+
+    def log(self, request: Any) -> None: ...
+
+
+class HttpServer:
+    """Serves `root` at `endpoint` until `stop`. A Unix socket gets mode 0660 and takes the place of a dead one."""
+
+    def __init__(self, what: str, endpoint: Endpoint, root: Resource, reactor: Any) -> None:
+        self.what = what
+        self.endpoint = endpoint
+        self._site = _QuietSite(root, timeout=_TIMEOUT_SECS)
+        self._reactor = reactor
+        self._port: Any = None
+
+    def start(self) -> str:
+        """Listen, and return where. Raises `ServeError`."""
+        path = self.endpoint.path
+        try:
+            if path is not None:
+                _remove_dead(path)
+                self._port = self._reactor.listenUNIX(path, self._site, mode=_SOCKET_MODE)
+                return f"unix:{path}"
+            self._port = self._reactor.listenTCP(self.endpoint.port, self._site, interface=self.endpoint.host)
+        except (CannotListenError, OSError) as error:
+            reason = getattr(error, "socketError", error)
+            raise ServeError(f"{self.what} cannot be served at {self.endpoint}: {_words(reason)}") from None
+        address = self._port.getHost()
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"http://{host}:{address.port}/"
+
+    async def stop(self) -> None:
+        if self._port is not None:
+            port, self._port = self._port, None
+            await port.stopListening()
+
+
+def _remove_dead(path: str) -> None:
+    """Remove a socket nobody listens on any more; whatever else is there makes the bind fail."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except BlockingIOError:
+            return
+
+
+def _words(error: Any) -> str:
+    return getattr(error, "strerror", None) or str(error)
