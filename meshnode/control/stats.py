@@ -161,12 +161,12 @@ class Stats:
         npub = _text(given, "peer")
         if npub is None:
             return self._history.node, "node"
-        if metric is not None and all(known.name != metric for known in PEER_METRICS):
-            raise CommandError(_unknown(metric, "peer"))
         try:
             identity = PeerIdentity.from_npub(npub)
         except IdentityError as error:
             raise CommandError(f"invalid peer npub: {error}") from None
+        if metric is not None and all(known.name != metric for known in PEER_METRICS):
+            raise CommandError(_unknown(metric, "peer"))
         record = self._history.peers.get(identity.node_addr)
         if record is None:
             name = self._node.names.display(identity.node_addr)
