@@ -116,6 +116,7 @@ def test_a_peer_is_remembered_for_a_day() -> None:
     history = History()
     history.sample(a.node, 0.0)
     b.node.stop()
+    b.transport.stop()
     net.run(1)
     history.sample(a.node, PEER_RETENTION)
     (record,) = history.peers.values()

@@ -93,6 +93,7 @@ def test_an_absent_peer_is_known_by_its_address() -> None:
     operator.state.every_second()
     gone = chain.hosts[2]
     gone.node.stop()
+    gone.transport.stop()
     chain.net.run(1)
     operator.state.every_second()
     present, absent = operator.ask("show_stats_peers")["peers"]

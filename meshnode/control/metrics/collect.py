@@ -84,9 +84,11 @@ def _peer(view: View, peer: PeerLink) -> Iterator[Sample]:
 
 
 def _configured(view: View) -> Iterator[Sample]:
-    for node_addr, peer in view.node.peering.configured.items():
-        labels = (view.name(node_addr), peer.identity.npub)
-        yield Sample("configured_peer_connected", labels, node_addr in view.node.links.peers)
+    for known in view.node.peering.known:
+        if known.configured is not None:
+            identity = known.identity
+            is_connected = identity.node_addr in view.node.links.peers
+            yield Sample("configured_peer_connected", (view.name(identity.node_addr), identity.npub), is_connected)
 
 
 def _transport(transport: ITransport) -> Iterator[Sample]:
