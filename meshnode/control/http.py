@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.web.resource import Resource
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from meshnode.config.operator_sections import Endpoint
@@ -19,6 +21,18 @@ _SOCKET_MODE = 0o660
 
 class ServeError(Exception):
     """Nothing can be served there; the text is one line for the operator."""
+
+
+class Folder(Resource):
+    """Some children, and a plain 404 for everything else."""
+
+    def __init__(self, children: Mapping[str, Resource]) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.putChild(name.encode(), child)
+
+    def getChild(self, path: bytes, request: Any) -> IResource:  # noqa: N802
+        return notFound()
 
 
 class _QuietSite(Site):

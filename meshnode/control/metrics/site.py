@@ -9,6 +9,7 @@ from twisted.web.resource import Resource
 
 from meshnode.node.core import Node
 
+from ..http import Folder
 from ..view import View
 from .collect import Sample, samples
 
@@ -25,10 +26,7 @@ def site(node: Node) -> Resource:
         from .text import CONTENT_TYPE, exposition
     except ImportError:
         raise MetricsUnavailable("metrics need a library that is not there: pip install meshnode[metrics]") from None
-    root = Resource()
-    root.putChild(b"metrics", _Metrics(node, exposition, CONTENT_TYPE))
-    root.putChild(b"", _Hint())
-    return root
+    return Folder({"metrics": _Metrics(node, exposition, CONTENT_TYPE), "": _Hint()})
 
 
 class _Metrics(Resource):
