@@ -120,7 +120,7 @@ class LevelLog:
     """Passes lines of at least the configured level to Twisted's log."""
 
     def __init__(self, level: str) -> None:
-        self._threshold = _LEVELS[level]
+        self.level = level
         self._emit: dict[str, Callable[..., None]] = {
             "trace": _log.debug,
             "debug": _log.debug,
@@ -130,7 +130,7 @@ class LevelLog:
         }
 
     def __call__(self, level: str, text: str) -> None:
-        if _LEVELS[level] >= self._threshold:
+        if _LEVELS[level] >= _LEVELS[self.level]:
             self._emit[level]("{text}", text=text)
 
 
@@ -311,6 +311,8 @@ class MeshnodeService(Service):
             section.persistent or section.nsec is not None,
             tuple(sorted({kind for kind, _name, _section in self.config.transports.each()})),
             lambda: ("-" if self.tun is None else self.tun.name, self.tun_state),
+            tuple(str(path) for path in self.loaded.paths),
+            self.log,
         )
         state = NodeState(self.node, daemon, self._reactor)
         path = self.socket_path if self.config.node.control.enabled else None

@@ -47,6 +47,7 @@ class OperatorSide:
 
     def start(self) -> None:
         """Begin to sample and to serve."""
+        self.state.lines.start()
         running = self._sampling.start(SAMPLE_SECS, now=False)
         running.addErrback(lambda reason: _log.failure("the history of the node stops here", failure=reason))
         if self._control is not None:
@@ -77,6 +78,7 @@ class OperatorSide:
         self._log("info", f"Metrics at {place}metrics" if place.startswith("http") else f"Metrics at {place}")
 
     async def stop(self) -> None:
+        self.state.lines.stop()
         if self._sampling.running:
             self._sampling.stop()
         if self._control is not None:

@@ -14,6 +14,8 @@ from .actions import Actions
 from .commands import Command, CommandError
 from .encoding import Answer
 from .history import History
+from .known import PeerActions, show_known_peers
+from .lines import RecentLines
 from .links import show_connections, show_links, show_peers, show_transports
 from .listening import show_listening_sockets
 from .probe import Probes
@@ -21,8 +23,9 @@ from .quality import show_mmp
 from .routing import show_bloom, show_cache, show_metrics, show_native_flows, show_routing, show_tree
 from .sessions import show_identity_cache, show_sessions
 from .stats import Stats
-from .status import Daemon, show_acl, show_status
+from .status import LOG_LEVELS, Daemon, show_acl, show_status
 from .view import View
+from .why import why
 
 QUERIES: Mapping[str, Callable[[View], Answer]] = {
     "show_acl": show_acl,
@@ -58,6 +61,8 @@ class NodeState:
         self._daemon = daemon
         self._in_thread = in_thread or (lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call))
         self.history = History()
+        self.lines = RecentLines()
+        peers = PeerActions(node)
         actions = Actions(node, lambda: reactor.nameResolver, reactor.callLater)
         stats = Stats(node, self.history)
         probes = Probes(node, reactor.callLater)
@@ -71,6 +76,12 @@ class NodeState:
             "show_stats_peers": stats.peers,
             "connect": actions.connect,
             "disconnect": actions.disconnect,
+            "why": lambda params: why(View.of(node), params),
+            "show_known_peers": lambda params: show_known_peers(View.of(node)),
+            "show_log": self.lines.show,
+            "peer_add": peers.add,
+            "peer_remove": peers.remove,
+            "log_level": self._log_level,
             "probe_start": probes.start,
             "probe_poll": probes.poll,
             "probe_cancel": probes.cancel,
@@ -97,6 +108,16 @@ class NodeState:
 
     def _status(self, params: Any) -> Answer:
         return show_status(View.of(self._node), self._daemon, self.history)
+
+    def _log_level(self, params: Any) -> Answer:
+        """Tell the level of the log, or set it."""
+        level = params.get("level") if isinstance(params, dict) else None
+        if level is None:
+            return {"level": self._daemon.log.level}
+        if level not in LOG_LEVELS:
+            raise CommandError(f"unknown log level: {level} (expected {', '.join(LOG_LEVELS)})")
+        self._daemon.log.level = level
+        return {"level": level}
 
     def _listening_sockets(self, params: Any) -> Deferred[Answer]:
         address = self._node.identity.peer.ipv6_text

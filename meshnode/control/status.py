@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from meshnode import __version__
 from meshnode.config.paths import ALLOW_FILE, DENY_FILE
@@ -20,6 +20,7 @@ from .routing import forwarding
 from .view import View
 
 SAMPLES = 30
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 _NO_LIST = {
     "allow_file": str(ALLOW_FILE),
     "deny_file": str(DENY_FILE),
@@ -36,6 +37,18 @@ _NO_LIST = {
 _METRICS = frozenset(("mesh_size", "tree_depth", "peer_count", "bytes_in", "bytes_out", "loss_rate"))
 
 
+class Log(Protocol):
+    """The log of the daemon, as far as it can be adjusted; `level` is one of `LOG_LEVELS`."""
+
+    level: str
+
+
+class UnheardLog:
+    """A log for nodes that have none."""
+
+    level = "info"
+
+
 @dataclass(slots=True, frozen=True)
 class Daemon:
     """What surrounds the node: `carriers` are the configured kinds of transport, `tun` tells name ("-") and state."""
@@ -44,6 +57,8 @@ class Daemon:
     persistent: bool
     carriers: tuple[str, ...]
     tun: Callable[[], tuple[str, str]]
+    config_files: tuple[str, ...] = ()
+    log: Log = field(default_factory=UnheardLog)
     program: str = sys.executable
 
 
@@ -64,6 +79,7 @@ def show_status(view: View, daemon: Daemon, history: History) -> Answer:
         "tun_name": tun_name,
         "tun_state": tun_state,
         "control_socket": daemon.socket_path,
+        "config_files": list(daemon.config_files),
         "pid": os.getpid(),
         "exe_path": daemon.program,
         "uptime_secs": int(view.now - node.started_at),

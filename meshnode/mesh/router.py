@@ -367,6 +367,10 @@ class Router:
         """The peer to forward to; None for ourselves and when no peer is known to be nearer (spec 03 section 8)."""
         return self._decisions.next_hop(destination, now)
 
+    def link_cost(self, peer: NodeAddr) -> float | None:
+        """The measured cost of the link to a peer; None while there is none."""
+        return self._link_cost(peer)
+
     def route_class(self, destination: NodeAddr, hop: NodeAddr) -> RouteClass:
         """How a datagram for `destination` that left through `hop` travels relative to the tree."""
         neighbour = self.neighbours.get(hop)

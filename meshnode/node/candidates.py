@@ -168,6 +168,15 @@ class CandidateTable:
         peer.replace(CONFIGURATION, config.addresses, _NEVER_SEEN, ALWAYS)
         return peer
 
+    def unconfigure(self, identity: PeerIdentity) -> bool:
+        """The operator takes a peer back; whether it was one of his."""
+        peer = self._peers.get(identity.node_addr)
+        if peer is None or peer.configured is None:
+            return False
+        peer.configured = None
+        peer.replace(CONFIGURATION, (), _NEVER_SEEN, ALWAYS)
+        return True
+
     def wanted(self, source: str, identity: PeerIdentity, wish: Wish, until: float) -> KnownPeer | None:
         """The peer that `source` wants until the time `until`; None when there is no room for another one."""
         peer = self._peers.get(identity.node_addr)

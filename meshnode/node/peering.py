@@ -92,8 +92,19 @@ class Peering:
     def start(self, peers: list[PeerConfig], now: float) -> None:
         """Dial every configured peer that wants to be connected."""
         for config in peers:
-            self._want(self.known.configure(config), now)
+            self.configure(config, now)
         self.handle_timeout(now)
+
+    def configure(self, config: PeerConfig, now: float) -> None:
+        """Take a peer from the operator, or what changed about one, and dial it if it is to be connected."""
+        peer = self.known.configure(config)
+        peer.dismissed = False
+        self._want(peer, now)
+
+    def unconfigure(self, identity: PeerIdentity) -> bool:
+        """The operator does not know `identity` any more; whether there was anything to forget. A link stays."""
+        self._forget_dials(identity)
+        return self.known.unconfigure(identity)
 
     def candidates_found(
         self,

@@ -1,0 +1,107 @@
+"""Peers the operator wants, connected or not: shown with what stands in their way, added and removed (ours alone)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshnode.identity import IdentityError, PeerIdentity
+from meshnode.node.candidates import Candidate, KnownPeer
+from meshnode.node.core import Node
+from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.wire.link import DisconnectReason
+
+from .commands import CommandError, text_params
+from .encoding import Answer
+from .view import View
+
+
+def show_known_peers(view: View) -> Answer:
+    """Every peer somebody told about, the configuration first of all."""
+    known = sorted(view.node.peering.known, key=lambda peer: (peer.configured is None, peer.name))
+    return {"peers": (_row(view, peer) for peer in known)}
+
+
+def _row(view: View, peer: KnownPeer) -> dict[str, Any]:
+    node, node_addr = view.node, peer.identity.node_addr
+    retry = node.peering.retries.get(node_addr)
+    return {
+        "npub": peer.identity.npub,
+        "node_addr": node_addr.hex(),
+        "display_name": view.name(node_addr),
+        "is_configured": peer.configured is not None,
+        "is_connected": node_addr in node.links.peers,
+        "is_dialling": any(dial.remote == peer.identity for dial in node.links.handshakes),
+        "is_dismissed": peer.dismissed,
+        "wish": peer.wish(view.now).name.lower(),
+        "vain_attempts": peer.vain,
+        "next_attempt_ms": None if retry is None else view.unix_ms(retry.due),
+        "addresses": [_address(known) for known in peer.candidates],
+    }
+
+
+def _address(known: Candidate) -> dict[str, Any]:
+    return {
+        "transport": known.address.transport,
+        "address": known.address.address,
+        "priority": known.address.priority,
+        "source": known.source,
+        "tried_in_vain": known.tried,
+    }
+
+
+class PeerActions:
+    """Adds and removes wanted peers of a running node; the configuration file is not touched."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def add(self, params: Any) -> Answer:
+        """Want a peer from now on, at the given address beside those known already."""
+        npub, address, transport = text_params("peer_add", params, ("npub", "address", "transport"))
+        identity = _identity(npub)
+        node = self._node
+        if identity == node.identity.peer:
+            raise CommandError(f"cannot add {npub}: that is this node itself")
+        if node.transports.choose(transport, address) is None:
+            raise CommandError(f"none of the running transports of kind {transport} can send to {address!r}")
+        alias = params.get("alias")
+        config = _extended(node, identity, PeerAddress(transport, address), alias if isinstance(alias, str) else None)
+        node.register(identity, config.alias)
+        node.run(lambda now: node.peering.configure(config, now))
+        return {
+            "npub": npub,
+            "alias": config.alias,
+            "addresses": [{"transport": a.transport, "addr": a.address} for a in config.addresses],
+        }
+
+    def remove(self, params: Any) -> Answer:
+        """Do not want a peer any more, and end the link with it."""
+        (npub,) = text_params("peer_remove", params, ("npub",))
+        identity = _identity(npub)
+        node = self._node
+        was_configured = node.peering.unconfigure(identity)
+        peer = node.links.peers.get(identity.node_addr)
+        if not was_configured and peer is None:
+            raise CommandError(f"peer not found: {npub}")
+        node.links.cancel_dials(identity)
+        if peer is not None:
+            node.peering.disconnect(identity)
+            node.run(lambda now: node.links.disconnect(peer, DisconnectReason.CONFIGURATION_CHANGE, now))
+        return {"npub": npub, "was_configured": was_configured, "was_connected": peer is not None}
+
+
+def _extended(node: Node, identity: PeerIdentity, address: PeerAddress, alias: str | None) -> PeerConfig:
+    """The peer as it is configured, with one more address; a new one when it is not."""
+    known = node.peering.known.get(identity.node_addr)
+    old = None if known is None else known.configured
+    if old is None:
+        return PeerConfig(identity, [address], alias)
+    others = [one for one in old.addresses if (one.transport, one.address) != (address.transport, address.address)]
+    return PeerConfig(identity, [*others, address], alias or old.alias, True, old.auto_reconnect)
+
+
+def _identity(npub: str) -> PeerIdentity:
+    try:
+        return PeerIdentity.from_npub(npub)
+    except IdentityError as error:
+        raise CommandError(f"invalid peer npub '{npub}': {error}") from None
