@@ -55,15 +55,6 @@ class Refusal:
     when: float
     said_at: float = float("-inf")
 
-    def line(self, name: str | None, left_out: int) -> str:
-        """What the operator reads, in the words upstream's operators search for."""
-        npub = self.identity.npub
-        return (
-            f"Rejected peer by ACL peer={name or self.identity.short_npub} npub={npub} transport_id={self.path[0]} "
-            f"remote_addr={self.path[1]} context={self.context} decision={self.decision.value!r}"
-            f"{f' ({left_out} more refusals since the last such line)' if left_out else ''}"
-        )
-
 
 class _List:
     """One file and what it means."""

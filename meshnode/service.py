@@ -42,6 +42,7 @@ from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
 from meshnode.ipv6.tun import TunDevice, TunError
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.core import Node
+from meshnode.node.events import PeerRefused
 from meshnode.node.peering import PeerAddress, PeerConfig
 from meshnode.node.surroundings import Surroundings
 from meshnode.settings import mesh_settings
@@ -179,16 +180,6 @@ class WatchedAccess:
             self._log("warn", warning)
 
 
-def access_control(config: Config, names: HostMap, seconds: Callable[[], float], log: LevelLog) -> AccessControl:
-    """The lists a configuration names, telling the log about refusals."""
-
-    def refused(refusal: Refusal, left_out: int) -> None:
-        log("warn", refusal.line(names.name_of(refusal.identity.node_addr), left_out))
-
-    files = config.meshnode.access
-    return AccessControl(Path(files.allow_file), Path(files.deny_file), names, seconds, time.time, refused)
-
-
 class MeshnodeService(Service):
     """One node with everything around it (spec 05 section 8)."""
 
@@ -203,7 +194,11 @@ class MeshnodeService(Service):
         self.peers = self._configured_peers()
         self.hosts = WatchedHosts(HostMap(HOSTS_FILE, _aliases(self.peers)), self.log)
         clock = MonotonicClock(reactor)
-        self.access = WatchedAccess(access_control(self.config, self.hosts.map, clock.seconds, self.log), self.log)
+        files = self.config.meshnode.access
+        lists = AccessControl(
+            Path(files.allow_file), Path(files.deny_file), self.hosts.map, clock.seconds, time.time, self._refused
+        )
+        self.access = WatchedAccess(lists, self.log)
         world = Surroundings(clock, time.time, os.urandom, random.SystemRandom(), self.hosts, self.log, self.access)
         settings: MeshSettings = mesh_settings(self.config.node)
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
@@ -298,7 +293,7 @@ class MeshnodeService(Service):
             (dns.bind_addr, dns.port),
             dns.ttl,
             self.config.meshnode.resolver,
-            self.node.register,
+            self._name_resolved,
             self._reactor,
         )
         for problem in self.name_service.start():
@@ -402,6 +397,18 @@ class MeshnodeService(Service):
         self._no_tun(reason)
 
     # -- small things
+
+    def _refused(self, refusal: Refusal, left_out: int) -> None:
+        identity, (transport_id, address) = refusal.identity, refusal.path
+        name = self.node.names.display(identity.node_addr)
+        reason = refusal.decision.value
+        self.node.events.publish(
+            PeerRefused(identity.npub, name, transport_id, address, refusal.context, reason, left_out)
+        )
+
+    def _name_resolved(self, identity: PeerIdentity) -> None:
+        self.node.register(identity)
+        self.node.chronicle.name_resolved(identity, self.node.world.clock.seconds())
 
     def _degrade(self, reason: str) -> None:
         self.node.degraded = True

@@ -25,6 +25,7 @@ from meshnode.mesh.link import (
     PeerDown,
     PeerLink,
     PeerUp,
+    Rekeyed,
     TrustChanged,
 )
 from meshnode.mesh.mmp import CostRange
@@ -50,12 +51,15 @@ from meshnode.mesh.session import (
     SessionEstablished,
     SessionEvent,
     SessionLayer,
+    SessionRekeyed,
 )
 from meshnode.mesh.settings import MeshSettings
 from meshnode.transports.interfaces import ITransport, ITransportHost
 from meshnode.wire.link import SESSION_DATAGRAM
 
+from .chronicle import Chronicle
 from .connections import Connections
+from .events import EventHub
 from .forwarding import Forwarding
 from .ipv6 import SHIM_PORT, Ipv6Service
 from .names import Names
@@ -128,13 +132,15 @@ class Node(TransportEvents):
             self.sessions, self.transports, self._originate, self._open_session, world.clock.seconds
         )
         self.ports: dict[int, PortService] = {SHIM_PORT: self.ipv6.deliver}
+        self.names = Names(world.hosts, self.links, self.sessions)
+        self.events = EventHub(world.wall, world.log)
+        self.chronicle = Chronicle(self.events, self.names, self.transports)
         self.path_mtus = PathMtus(
-            self.transports, self.links, self.router, self.sessions, self.ipv6, self._report_path_mtu
+            self.transports, self.links, self.router, self.sessions, self.ipv6, self.chronicle.path_mtu
         )
         self.peering = Peering(
             self.links, self.transports, settings, world.random, lambda text: world.log("warn", text)
         )
-        self.names = Names(world.hosts, self.links, self.sessions)
         self._timer: DelayedCall | None = None
         self._timer_at = 0.0
         self._next_tick = now
@@ -322,7 +328,7 @@ class Node(TransportEvents):
             arrived = self._originate(destination, [payload], now)
             reached[destination] = arrived or reached.get(destination, False)
         for destination, arrived in reached.items():
-            self._pace_reports(destination, arrived)
+            self.sessions.pace_reports(destination, arrived)
         messages, self.router.outbound = self.router.outbound, []
         for neighbour, message in messages:
             peer = self.links.peers.get(neighbour)
@@ -336,16 +342,6 @@ class Node(TransportEvents):
             self.transports.send(path, [frame])
         return bool(frames)
 
-    def _pace_reports(self, destination: bytes, sent: bool) -> None:
-        """Reports to a destination without a route slow down until one gets through (spec 03 section 11.7)."""
-        session = self.sessions.sessions.get(destination)
-        if session is None:
-            return
-        if sent:
-            session.measurement.sending_succeeded()
-        else:
-            session.measurement.sending_failed()
-
     def _link_event(self, event: LinkEvent, now: float) -> None:
         wall = self.world.wall()
         match event:
@@ -357,11 +353,11 @@ class Node(TransportEvents):
                 self.router.peer_up(peer.identity, self.path_mtus.of(peer), now, wall)
             case PathChanged(peer, old):
                 self.path_mtus.peer_moved(peer, old, now)
-                self._log("info", f"peer {self._name(peer)} moved from {old[1]} to {peer.path[1]}")
+                self.chronicle.peer_moved(peer, old)
             case FirstRtt(peer):
                 self.router.first_rtt(peer.node_addr, now, wall)
             case DialFailed(remote, path, reason):
-                self._log("info", f"dial of {self.names.display(remote.node_addr)} at {path[1]} failed: {reason}")
+                self.chronicle.dial_failed(remote, path, reason)
                 self.peering.dial_failed(remote, now)
 
     def _peer_up(self, peer: PeerLink, now: float) -> None:
@@ -369,8 +365,7 @@ class Node(TransportEvents):
         self.identities.insert(peer.identity, now)
         self.path_mtus.peer_up(peer, now)
         self.router.peer_up(peer.identity, self.path_mtus.of(peer), now, self.world.wall())
-        direction = "inbound" if peer.inbound else "outbound"
-        self._log("info", f"peer {self._name(peer)} connected at {peer.path[1]} ({direction})")
+        self.chronicle.peer_up(peer)
         self.sessions.lookup_succeeded(peer.node_addr, now)
 
     def _peer_down(self, peer: PeerLink, reason: str, redial: bool, now: float) -> None:
@@ -382,7 +377,7 @@ class Node(TransportEvents):
             closing = CloseReason.PEER_RESTARTED if restarted else CloseReason.PEER_REMOVED
             self.sessions.remove(peer.node_addr, closing)
         self.path_mtus.clamp(peer.node_addr, None)
-        self._log("info", f"peer {self._name(peer)} removed: {reason}")
+        self.chronicle.peer_down(peer, reason)
         self.peering.peer_down(peer.identity, now, redial)
 
     def _link_notice(self, notice: LinkNotice, now: float) -> None:
@@ -393,11 +388,13 @@ class Node(TransportEvents):
                 self.router.frames_lost(peer.node_addr, since)
             case MtuChanged(peer):
                 self.path_mtus.found(peer, now)
+            case Rekeyed(peer):
+                self.chronicle.link_rekeyed(peer)
 
     def _trust_changed(self, peer: PeerLink, now: float) -> None:
         """A peer fell silent or speaks again: route by that, and look for a way around a direct peer."""
         if peer.distrusted:
-            self._log("info", f"peer {self._name(peer)} is silent and not relied on until it speaks")
+            self.chronicle.peer_silent(peer)
         self.router.set_trust(peer.node_addr, peer.doubtful, not peer.distrusted, now, self.world.wall())
         if peer.distrusted:
             self.sessions.route_lost(peer.node_addr, now)
@@ -409,25 +406,27 @@ class Node(TransportEvents):
                     self.path_mtus.clamp(target, path_mtu)
                 self.sessions.lookup_succeeded(target, now)
             case LookupFailed(target):
-                self._log("debug", f"lookup of {self.names.display(target)} failed")
+                self.chronicle.path_broken(target)
                 self.ipv6.refuse(self.sessions.take(target))
             case CoordinatesChanged():
                 self.sessions.coordinates_changed(now)
             case ParentChanged(old, new):
-                self._log("info", f"tree parent {self.names.display(old)} -> {self.names.display(new)}")
+                self.chronicle.parent_changed(old, new)
 
     def _session_event(self, event: SessionEvent, now: float) -> None:
         match event:
             case SessionEstablished(remote, _, queued):
-                self._log("info", f"session with {self.names.display(remote.node_addr)} established")
+                self.chronicle.session_up(remote)
                 self._resume(remote.node_addr, queued, now)
             case PendingReady(remote, queued):
                 self._resume(remote, queued, now)
             case PendingExpired(_, queued):
                 self.ipv6.refuse(queued)
             case SessionClosed(remote, reason):
-                self._log("info", f"session with {self.names.display(remote)} closed: {reason.value}")
+                self.chronicle.session_down(remote, reason.value)
                 self.path_mtus.release(remote)
+            case SessionRekeyed(remote):
+                self.chronicle.session_rekeyed(remote)
             case LookupWanted(remote):
                 self.router.lookup(remote, now)
             case PathMtuChanged(remote, mtu):
@@ -482,6 +481,7 @@ class Node(TransportEvents):
         self.links.tick(now)
         self.sessions.tick(now)
         self.forwarding.tick()
+        self.chronicle.limits(self.links.counters, now)
 
     # -- small things
 
@@ -492,12 +492,3 @@ class Node(TransportEvents):
     def _cost_range(self, node_addr: bytes) -> CostRange | None:
         peer = self.links.peers.get(node_addr)
         return None if peer is None else peer.measurement.cost_range
-
-    def _report_path_mtu(self, peer: PeerLink, mtu: int, limited: bool) -> None:
-        self._log("warn" if limited else "info", f"the path to {self._name(peer)} carries frames of {mtu} bytes")
-
-    def _name(self, peer: PeerLink) -> str:
-        return self.names.display(peer.node_addr)
-
-    def _log(self, level: str, text: str) -> None:
-        self.world.log(level, text)

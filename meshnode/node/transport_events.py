@@ -8,6 +8,7 @@ from meshnode.identity import Identity, IdentityError, PeerIdentity
 from meshnode.transports.interfaces import ITransport
 
 from .connections import Connections
+from .events import EventHub, TransportState
 from .names import Names
 from .path_mtus import PathMtus
 from .peering import PeerAddress, Peering
@@ -21,6 +22,7 @@ class TransportEvents:
     """The part of a node that hears of connections, transports and neighbours that come and go."""
 
     connections: Connections
+    events: EventHub
     identity: Identity
     names: Names
     path_mtus: PathMtus
@@ -57,14 +59,13 @@ class TransportEvents:
         self.run(lambda now: self._state_changed(transport, cause, now))
 
     def _state_changed(self, transport: ITransport, cause: str, now: float) -> None:
-        what = f"{carrier_name(transport)} is {transport.state}: {cause}"
+        state = TransportState(carrier_name(transport), transport.state, cause)
+        self.events.publish(state)
         if transport.state == "up":
-            self.world.log("info", what)
             self.connections.transport_back(transport, now)
             self.peering.surroundings_changed(now)
         else:
-            self.world.log("warn", what)
-            self.connections.transport_gone(transport, what)
+            self.connections.transport_gone(transport, state.text())
 
     def neighbour_found(self, transport: ITransport, address: str, public_key: bytes) -> None:
         try:

@@ -210,11 +210,7 @@ def test_refusals_are_told_at_a_bounded_rate_and_counted_all(rig: Rig) -> None:
     rig.now += 61
     lists.admit(ANN, "outbound_connect", (2, "10.0.0.1:1"))
     assert [left_out for _, left_out in rig.told] == [0, 49]
-    line = rig.told[1][0].line("ann", 49)
-    assert "Rejected peer by ACL" in line
-    assert f"npub={ANN.npub}" in line
-    assert "denylist match" in line
-    assert "context=outbound_connect" in line
+    assert rig.told[1][0].context == "outbound_connect"
     (row,) = lists.status()["refusals"]
     assert (row["count"], row["remote_addr"]) == (51, "10.0.0.1:1")
 

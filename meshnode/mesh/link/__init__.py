@@ -12,6 +12,7 @@ from .events import (
     PathChanged,
     PeerDown,
     PeerUp,
+    Rekeyed,
     TrustChanged,
 )
 from .handshake import Handshake
@@ -41,5 +42,6 @@ __all__ = [
     "PeerDown",
     "PeerLink",
     "PeerUp",
+    "Rekeyed",
     "TrustChanged",
 ]

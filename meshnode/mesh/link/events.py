@@ -86,5 +86,12 @@ class MtuChanged:
     peer: PeerLink
 
 
-LinkNotice = TrustChanged | FramesLost | MtuChanged
+@dataclass(slots=True, frozen=True)
+class Rekeyed:
+    """The link with `peer` uses new keys."""
+
+    peer: PeerLink
+
+
+LinkNotice = TrustChanged | FramesLost | MtuChanged | Rekeyed
 """What is worth knowing about a link that goes on: apart from the events, which are about who is a peer."""

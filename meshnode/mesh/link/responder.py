@@ -142,7 +142,10 @@ class Responder:
         limit = table.settings.limits.max_peers
         if not limit or len(table.peers) < limit:
             return True
-        return any(handshake.remote == remote for handshake in table.handshakes.values())
+        if any(handshake.remote == remote for handshake in table.handshakes.values()):
+            return True
+        table.counters.no_room += 1
+        return False
 
     def _yield_rekey(self, peer: PeerLink) -> bool:
         """Break a tie of two rekeys: the smaller address stays initiator (spec 01 section 8.5)."""

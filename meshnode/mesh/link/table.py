@@ -17,7 +17,7 @@ from meshnode.wire.link import FLAG_K, FLAG_SP, Heartbeat
 
 from .candidate import Candidate, Candidates
 from .epoch import LinkEpoch, seal_run
-from .events import LinkEvent, LinkNotice, LinkResolved, Path, PathChanged, PeerDown, PeerUp, TrustChanged
+from .events import LinkEvent, LinkNotice, LinkResolved, Path, PathChanged, PeerDown, PeerUp, Rekeyed, TrustChanged
 from .handshake import Handshake
 from .peer import Draining, PeerLink
 
@@ -48,6 +48,7 @@ class LinkCounters:
     own_identity: int = 0
     replayed_handshake: int = 0
     acl_denied: int = 0
+    no_room: int = 0
 
 
 class LinkTable:
@@ -169,6 +170,7 @@ class LinkTable:
         peer.established_at = peer.session_start = now
         peer.jitter = self._draw_jitter()
         peer.measurement.rekeyed(now)
+        self.notices.append(Rekeyed(peer))
 
     def drain(self, peer: PeerLink, epoch: LinkEpoch, now: float) -> None:
         peer.draining.append(Draining(epoch, now + DRAIN_SECS))

@@ -17,6 +17,7 @@ from .events import (
     SessionClosed,
     SessionEstablished,
     SessionEvent,
+    SessionRekeyed,
 )
 from .identity_cache import CachedIdentity, IdentityCache
 from .layer import SessionLayer
@@ -48,6 +49,7 @@ __all__ = [
     "SessionEvent",
     "SessionLayer",
     "SessionNotReady",
+    "SessionRekeyed",
     "SessionState",
     "open_run",
     "seal_run",

@@ -106,6 +106,20 @@ class PathMtuReleased:
     remote: bytes
 
 
+@dataclass(slots=True, frozen=True)
+class SessionRekeyed:
+    """The session with `remote` uses new keys."""
+
+    remote: bytes
+
+
 SessionEvent = (
-    SessionEstablished | SessionClosed | PendingReady | PendingExpired | LookupWanted | PathMtuChanged | PathMtuReleased
+    SessionEstablished
+    | SessionClosed
+    | SessionRekeyed
+    | PendingReady
+    | PendingExpired
+    | LookupWanted
+    | PathMtuChanged
+    | PathMtuReleased
 )

@@ -283,6 +283,16 @@ class SessionLayer:
         for session in self._core.due(now):
             self._serve(session, now)
 
+    def pace_reports(self, destination: bytes, sent: bool) -> None:
+        """Reports to a destination without a route slow down until one gets through (spec 03 section 11.7)."""
+        session = self.sessions.get(destination)
+        if session is None:
+            return
+        if sent:
+            session.measurement.sending_succeeded()
+        else:
+            session.measurement.sending_failed()
+
     def tick(self, now: float) -> None:
         """The slow work of every second: reports, expiries, routine rekeys, ageing queues."""
         core = self._core

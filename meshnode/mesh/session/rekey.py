@@ -15,6 +15,7 @@ from meshnode.wire.session import SessionAck, SessionMessage3, SessionSetup
 
 from .core import Core
 from .epoch import SessionEpoch
+from .events import SessionRekeyed
 from .session import LONG_AGO, Session
 
 CUTOVER_DELAY = 2.0
@@ -172,6 +173,7 @@ class Rekeying:
         rekey.clear_handshake()
         rekey.jitter = self._core.draw_jitter()
         session.measurement.rekeyed(now)
+        self._core.events.append(SessionRekeyed(session.address))
 
     def _cut_over(self, session: Session, now: float) -> None:
         """Promote without having heard the peer use the new keys; it follows when it hears us use them."""
