@@ -20,7 +20,7 @@ REKEY_JITTER_SECS: Final = 15
 SIGNAL_TOLERANCE_SECS: Final = 120
 MOST_OFFERS_PER_NPUB: Final = 2**61 - 1
 MOST_PENDING_PER_FLOW: Final = 64
-SMALLEST_UDP_MTU: Final = 78
+SMALLEST_MTU: Final = 78
 SMALLEST_TUN_MTU: Final = 1280
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "::1", "0:0:0:0:0:0:0:1"})
 
@@ -209,11 +209,12 @@ def _no_queue(config: Config) -> Iterator[Fault]:
 
 
 def _small_mtu(config: Config) -> Iterator[Fault]:
-    for path, _, udp in _udp(config):
-        if udp.mtu < SMALLEST_UDP_MTU:
+    for kind, name, section in config.transports.each():
+        path, mtu = instance_path(kind, name), getattr(section, "mtu", None)
+        if mtu is not None and mtu < SMALLEST_MTU:
             yield Fault(
                 f"{path}.mtu",
-                f"`{path}.mtu` is {udp.mtu}, which leaves no room for a packet: write {SMALLEST_UDP_MTU} or more",
+                f"`{path}.mtu` is {mtu}, which leaves no room for a packet: write {SMALLEST_MTU} or more",
             )
     if config.tun.enabled and config.tun.mtu < SMALLEST_TUN_MTU:
         yield Fault("tun.mtu", f"`tun.mtu` is {config.tun.mtu}, but IPv6 needs {SMALLEST_TUN_MTU}: write that or more")
@@ -247,6 +248,19 @@ def _web_on_the_mesh(config: Config) -> Iterator[Fault]:
             yield Fault(f"{section}.allow", f"`{section}.allow[{number}]` is not a public key: {error}")
 
 
+def _shared_interfaces(config: Config) -> Iterator[Fault]:
+    taken: dict[tuple[str, int], str] = {}
+    for name, ethernet in config.transports.ethernet.items():
+        path, wire = instance_path("ethernet", name), (ethernet.interface, ethernet.ethertype)
+        if wire in taken:
+            yield Fault(
+                f"{path}.interface",
+                f"`{path}.interface` is {clip(ethernet.interface)}, which {taken[wire]} uses already: remove one "
+                "of the two or give it another ethertype",
+            )
+        taken[wire] = path
+
+
 _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
     "validation": (
         _adverts_need_nostr,
@@ -260,7 +274,7 @@ _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
         _rates,
         _nostr_windows,
     ),
-    "policy": (_no_tick, _no_queue, _small_mtu, _shared_ports, _web_on_the_mesh),
+    "policy": (_no_tick, _no_queue, _small_mtu, _shared_ports, _shared_interfaces, _web_on_the_mesh),
 }
 
 

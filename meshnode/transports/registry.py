@@ -13,6 +13,7 @@ from meshnode.transports.interfaces import ITransport, ITransportFactory, ITrans
 
 _BUILT_IN = {
     "ble": ("meshnode.transports.ble.transport", "BleTransportFactory"),
+    "ethernet": ("meshnode.transports.ethernet", "EthernetTransportFactory"),
     "udp": ("meshnode.transports.udp", "UdpTransportFactory"),
 }
 

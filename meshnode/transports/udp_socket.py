@@ -31,13 +31,18 @@ _BIND_ADVICE = {
 }
 
 
-class DatagramSocket(Protocol):
+class Buffered(Protocol):
+    """The part of `socket.socket` that sets options."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
+    def getsockopt(self, level: int, option: int, /) -> int: ...
+
+
+class DatagramSocket(Buffered, Protocol):
     """The part of `socket.socket` that the transport uses."""
 
     def bind(self, address: Any, /) -> None: ...
     def getsockname(self) -> Any: ...
-    def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
-    def getsockopt(self, level: int, option: int, /) -> int: ...
     def sendto(self, data: bytes, address: Any, /) -> int: ...
     def sendmsg(
         self, buffers: Iterable[bytes], ancillary: Iterable[tuple[int, int, bytes]], flags: int, address: Any, /
@@ -98,8 +103,8 @@ def open_udp_socket(
     `TransportError` with one line for the operator; lesser trouble goes to `warn`.
     """
     opened, dual_stack = _bound(system, bind, warn)
-    _grow_buffer(opened, "receive", socket.SO_RCVBUF, SO_RCVBUFFORCE, receive_size, warn)
-    _grow_buffer(opened, "send", socket.SO_SNDBUF, SO_SNDBUFFORCE, send_size, warn)
+    grow_buffer(opened, "udp receive", socket.SO_RCVBUF, receive_size, warn)
+    grow_buffer(opened, "udp send", socket.SO_SNDBUF, send_size, warn)
     _option(opened, socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
     return UdpSocket(
         socket=opened,
@@ -150,7 +155,7 @@ def _bind_error(bind: SocketAddress, error: OSError) -> TransportError:
     return TransportError(f"udp {format_address(bind)}: {_BIND_ADVICE.get(number) or os.strerror(number)}")
 
 
-def _option(opened: DatagramSocket, level: int, option: int, value: int) -> bool:
+def _option(opened: Buffered, level: int, option: int, value: int) -> bool:
     try:
         opened.setsockopt(level, option, value)
     except OSError:
@@ -158,14 +163,16 @@ def _option(opened: DatagramSocket, level: int, option: int, value: int) -> bool
     return True
 
 
-def _grow_buffer(
-    opened: DatagramSocket, which: str, option: int, forced: int, size: int, warn: Callable[[str], None]
-) -> None:
-    """Ask for `size` bytes, past the system's limit where we may; warn when less was granted."""
+def grow_buffer(opened: Buffered, what: str, option: int, size: int, warn: Callable[[str], None]) -> None:
+    """Ask for `size` bytes, past the system's limit where we may; warn when less was granted.
+
+    `option` is SO_RCVBUF or SO_SNDBUF, `what` names the buffer for the operator.
+    """
     size = min(size, _LARGEST_BUFFER)
-    if not _option(opened, socket.SOL_SOCKET, forced, size):
+    receiving = option == socket.SO_RCVBUF
+    if not _option(opened, socket.SOL_SOCKET, SO_RCVBUFFORCE if receiving else SO_SNDBUFFORCE, size):
         _option(opened, socket.SOL_SOCKET, option, size)
     granted = opened.getsockopt(socket.SOL_SOCKET, option) // 2  # the kernel counts its own bookkeeping twice over
     if granted < size:
-        limit = "net.core.rmem_max" if option == socket.SO_RCVBUF else "net.core.wmem_max"
-        warn(f"udp {which} buffer: {granted} of {size} bytes granted; raise {limit} (4194304 is a good value)")
+        limit = "net.core.rmem_max" if receiving else "net.core.wmem_max"
+        warn(f"{what} buffer: {granted} of {size} bytes granted; raise {limit} (4194304 is a good value)")

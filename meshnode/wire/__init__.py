@@ -7,6 +7,7 @@ from .bloom import FilterAnnounce
 from .coordinates import encode_coordinates, parse_coordinates
 from .datagram import DATAGRAM_HEADER, DATAGRAM_HEADER_SIZE, SessionDatagram
 from .errors import WireError
+from .ethernet import Beacon
 from .link import (
     ESTABLISHED,
     Disconnect,
@@ -42,6 +43,7 @@ __all__ = [
     "DATAGRAM_HEADER_SIZE",
     "ESTABLISHED",
     "AncestryEntry",
+    "Beacon",
     "CoordinatesRequired",
     "DataPacket",
     "Disconnect",

@@ -141,12 +141,18 @@ class Host:
         self._keeper.wait(10)
 
 
+def wire(left: Host, right: Host, left_name: str = "eth0", right_name: str = "eth0") -> None:
+    """Join two hosts by a veth pair without any IP address on it."""
+    left.ip(f"link add {left_name} type veth peer name {right_name} netns {right.pid}")
+    for host, name in ((left, left_name), (right, right_name)):
+        host.ip(f"link set {name} up")
+
+
 def cable(left: Host, right: Host, subnet: str, left_name: str = "eth0", right_name: str = "eth0") -> tuple[str, str]:
     """Join two hosts by a veth pair; `subnet` is the first three octets. Returns the address of either end."""
-    left.ip(f"link add {left_name} type veth peer name {right_name} netns {right.pid}")
+    wire(left, right, left_name, right_name)
     for host, name, last in ((left, left_name, 1), (right, right_name, 2)):
         host.ip(f"addr add {subnet}.{last}/24 dev {name}")
-        host.ip(f"link set {name} up")
     return f"{subnet}.1", f"{subnet}.2"
 
 
@@ -162,10 +168,16 @@ class Bridge:
 
     def join(self, host: Host, interface: str = "eth0") -> str:
         """Plug a host in and return its address."""
-        port, address = f"port{self._joined}", f"{self.subnet}.{10 + self._joined}"
+        address = f"{self.subnet}.{10 + self._joined}"
+        self.plug(host, interface)
+        host.ip(f"addr add {address}/24 dev {interface}")
+        return address
+
+    def plug(self, host: Host, interface: str = "eth0") -> str:
+        """Plug a host in without any IP address; returns the name of the port at this end."""
+        port = f"port{self._joined}"
         self._joined += 1
         self.hub.ip(f"link add {port} type veth peer name {interface} netns {host.pid}")
         self.hub.ip(f"link set {port} master br0 up")
-        host.ip(f"addr add {address}/24 dev {interface}")
         host.ip(f"link set {interface} up")
-        return address
+        return port

@@ -96,6 +96,8 @@ def test_each_broken_rule_is_named(text: str, begins: str) -> None:
         ("transports: {udp: {a: {mtu: 0}}}", "`transports.udp.a.mtu` is 0"),
         ("tun: {enabled: true, mtu: 1279}", "`tun.mtu` is 1279"),
         ("transports: {udp: {a: {}, b: {}}}", "`transports.udp.b.bind_addr` is 0.0.0.0:2121"),
+        ("transports: {ethernet: {interface: e, mtu: 50}}", "`transports.ethernet.mtu` is 50"),
+        ("transports: {ethernet: {a: {interface: e}, b: {interface: e}}}", "`transports.ethernet.b.interface` is e"),
     ],
 )
 def test_our_own_rules(text: str, begins: str) -> None:
@@ -129,6 +131,8 @@ def test_our_own_rules(text: str, begins: str) -> None:
         "tun: {enabled: false, mtu: 0}",
         "transports: {udp: {a: {bind_addr: '0.0.0.0:0'}, b: {bind_addr: '0.0.0.0:0'}}}",
         "transports: {udp: {a: {outbound_only: true}, b: {}}}",
+        "transports: {ethernet: {a: {interface: eth0}, b: {interface: eth0, ethertype: 0x2122}}}",
+        "transports: {ethernet: {interface: eth0, mtu: 78}}",
     ],
 )
 def test_what_just_keeps_the_rules(text: str) -> None:
@@ -221,7 +225,6 @@ def test_the_defaults_need_no_advice() -> None:
 
 
 FEATURES = {
-    "transports.ethernet": "transports: {ethernet: {interface: eth0}}",
     "transports.tcp": "transports: {tcp: {bind_addr: '0.0.0.0:8443'}}",
     "transports.tor": "transports: {tor: {a: {}}}",
     "transports.nym": "transports: {nym: {}}",
@@ -243,7 +246,7 @@ def test_a_feature_to_come_is_named_when_turned_on(missing: object) -> None:
     "text",
     [
         "{}",
-        "transports: {udp: {a: {}}, ethernet: {}}",
+        "transports: {udp: {a: {}}, ethernet: {interface: eth0}}",
         "gateway: {enabled: true, pool: 'fd01::/112', lan_interface: br-lan}",
         peer("tor"),
     ],
