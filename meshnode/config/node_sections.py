@@ -31,7 +31,7 @@ class LimitsSection(Section):
 class RateLimitSection(Section):
     """How fast strangers and peers may open handshakes and sessions."""
 
-    handshake_burst: int = key(U32, 100, "First handshake messages from unknown sources at once.")
+    handshake_burst: int = key(U32, 100, "First handshake messages at once from one unknown source.")
     handshake_rate: float = key(FLOAT, 10.0, "The same, refilled per second.")
     handshake_timeout_secs: int = key(U64, 30, "Age at which an unfinished handshake is dropped.")
     handshake_resend_interval_ms: int = key(U64, 1000, "Delay before the first resend of a handshake message.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -369,15 +367,6 @@ def test_a_full_node_admits_no_stranger_but_keeps_its_peers() -> None:
     net.run(3)
     assert stranger.layer.peers == {}
     exchange(net, small, large)
-
-
-def test_first_messages_of_strangers_are_rate_limited() -> None:
-    _, small, _ = pair()
-    rng = Random(3)
-    for number in range(1000):
-        small.layer.receive(1, f"stranger{number}", [b"\x01\x00\x6e\x00" + rng.randbytes(110)], 0.0)
-    assert small.layer.counters.rate_limited == 900
-    assert small.layer.drain_outbound() == []
 
 
 def test_candidates_are_bounded() -> None:

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 
 from meshnode.identity import PeerIdentity
 
+from .budget import source_of
 from .epoch import LinkEpoch
 from .events import Path
 
 LIFETIME_SECS = 30.0
 _PER_IDENTITY = 4
+_SOURCES_AT_LEAST = 8
+"""How many sources there must be before they can fill the table together."""
+
 _REMEMBERED_EPHEMERALS = 8192
 
 
@@ -46,13 +50,14 @@ class Candidate:
 
 
 class Candidates:
-    """All candidates of a node, bounded per identity and in total; the oldest gives way."""
+    """All candidates of a node, bounded per identity, per source and in total; the oldest gives way."""
 
     def __init__(self, limit: int, forget_epoch: Callable[[LinkEpoch], None]) -> None:
         self._limit = max(limit, 1)
         self._forget_epoch = forget_epoch
         self._by_ephemeral: OrderedDict[bytes, Candidate] = OrderedDict()
         self._by_identity: dict[bytes, list[Candidate]] = {}
+        self._by_source: dict[bytes, OrderedDict[bytes, Candidate]] = {}
         self._used: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -75,16 +80,24 @@ class Candidates:
         return mine[-1] if mine else None
 
     def add(self, candidate: Candidate) -> None:
-        mine = self._by_identity.get(candidate.identity.node_addr, [])
-        if len(mine) >= _PER_IDENTITY:
-            self.discard(mine[0])
-        elif len(self._by_ephemeral) >= self._limit:
-            self.discard(next(iter(self._by_ephemeral.values())))
+        self._make_room(candidate)
         self._by_identity.setdefault(candidate.identity.node_addr, []).append(candidate)
         self._by_ephemeral[candidate.ephemeral] = candidate
+        self._by_source.setdefault(source_of(candidate.path), OrderedDict())[candidate.ephemeral] = candidate
         self._used[candidate.ephemeral] = None
         if len(self._used) > _REMEMBERED_EPHEMERALS:
             self._used.popitem(last=False)
+
+    def _make_room(self, candidate: Candidate) -> None:
+        """Let an older candidate give way where there are too many: of the same identity, source, or at all."""
+        mine = self._by_identity.get(candidate.identity.node_addr, [])
+        alike = self._by_source.get(source_of(candidate.path), OrderedDict[bytes, Candidate]())
+        if len(mine) >= _PER_IDENTITY:
+            self.discard(mine[0])
+        elif len(alike) >= max(self._limit // _SOURCES_AT_LEAST, 1):
+            self.discard(next(iter(alike.values())))
+        elif len(self._by_ephemeral) >= self._limit:
+            self.discard(next(iter(self._by_ephemeral.values())))
 
     def take(self, candidate: Candidate) -> None:
         """Remove a candidate that is being promoted; its epoch stays in use."""
@@ -93,6 +106,10 @@ class Candidates:
         mine.remove(candidate)
         if not mine:
             del self._by_identity[candidate.identity.node_addr]
+        source = source_of(candidate.path)
+        del self._by_source[source][candidate.ephemeral]
+        if not self._by_source[source]:
+            del self._by_source[source]
 
     def discard(self, candidate: Candidate) -> None:
         """Forget a candidate and its keys."""

@@ -6,13 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from meshnode.identity import PeerIdentity
-from meshnode.mesh.rate_limit import TokenBucket
-from meshnode.mesh.settings import MeshSettings
 from meshnode.noise import IkResponder, NoiseError
 from meshnode.wire import WireError
 from meshnode.wire.link import Msg1, Msg2
 
 from .admission import INBOUND_HANDSHAKE, Admit
+from .budget import HandshakeBudget
 from .candidate import Candidate
 from .epoch import LinkEpoch
 from .events import Path
@@ -23,17 +22,8 @@ MIN_REKEY_AGE = 30.0
 """A session younger than this is not rekeyed: what looks like it is a crossing dial (spec 01 section 7.4 row D)."""
 
 _EPHEMERAL_SIZE = 33
+_POINT_PREFIXES = (2, 3)
 _REMEMBERED_DENIALS = 1024
-
-
-def established_bucket(settings: MeshSettings, now: float) -> TokenBucket:
-    """The bucket for first messages from addresses that already have a link (spec 01 section 10.1)."""
-    limits, rates = settings.limits, settings.rate_limit
-    burst, rate = rates.established_handshake_burst, rates.established_handshake_rate
-    if limits.max_peers == 0:
-        return TokenBucket(burst or rates.handshake_burst, rate or rates.handshake_rate, now)
-    cycles = limits.max_peers / max(settings.rekey.after_secs, 1) * (1 + rates.handshake_max_resends)
-    return TokenBucket(burst or limits.max_peers, rate or max(1.0, cycles), now)
 
 
 class Responder:
@@ -50,33 +40,35 @@ class Responder:
         self._accepts = accepts
         self._admit = admit
         self._denied: OrderedDict[bytes, None] = OrderedDict()
-        rates = table.settings.rate_limit
-        self._strangers = TokenBucket(rates.handshake_burst, rates.handshake_rate, now)
-        self._established = established_bucket(table.settings, now)
+        self._budget = HandshakeBudget(table.settings, table.identity.secret, now)
 
     def message1(self, path: Path, frame: bytes, now: float) -> None:
         """Take one first message from the network; anything wrong with it is counted and ignored."""
         table = self._table
-        owner = table.by_path.get(path)
-        bucket = self._strangers if owner is None else self._established
-        if not bucket.allow(now):
-            table.counters.rate_limited += 1
-            return
-        if owner is None and not self._accepts(path[0]):
-            table.counters.bad_state += 1
-            return
         try:
             message = Msg1.parse(frame)
-            if self._repeated(path, message.noise[:_EPHEMERAL_SIZE]):
-                return
-            noise = IkResponder(table.identity, table.startup_epoch)
-            noise.read_message1(message.noise)
-        except (WireError, NoiseError):
+        except WireError:
             table.counters.bad_state += 1
             return
-        if not self._admissible(noise, owner, path, now):
+        owner = table.by_path.get(path)
+        if message.noise[0] not in _POINT_PREFIXES or (owner is None and not self._accepts(path[0])):
+            table.counters.bad_state += 1
+        elif not (self._budget.stranger(path, now) if owner is None else self._budget.peer(path, now)):
+            table.counters.rate_limited += 1
+        elif not self._repeated(path, message.noise[:_EPHEMERAL_SIZE]):
+            self._read(path, message, owner, now)
+
+    def _read(self, path: Path, message: Msg1, owner: PeerLink | None, now: float) -> None:
+        """Decrypt a first message that was admitted, and answer it if it is genuine and welcome."""
+        noise = IkResponder(self._table.identity, self._table.startup_epoch)
+        try:
+            noise.read_message1(message.noise)
+        except NoiseError:
+            self._table.counters.bad_state += 1
             return
-        self._answer(path, message.sender_index, noise, now)
+        if self._admissible(noise, owner, path, now):
+            self._budget.answered()
+            self._answer(path, message.sender_index, noise, now)
 
     def _repeated(self, path: Path, ephemeral: bytes) -> bool:
         """Deal with a first message seen before, without any public-key operation."""

@@ -45,7 +45,9 @@ class OpeningHandshakes:
             return
         handshake = noise.write_message2(core.entropy(32))
         ack = SessionAck(core.coordinates.own_coordinates, setup.source_coordinates, handshake)
-        self._enter(source, None, Opening(noise, ack.encode(), now, core.resend_at(0, now)), now)
+        opening = Opening(noise, ack.encode(), now, core.resend_at(0, now))
+        opening.asked(len(setup.encode()))
+        self._enter(source, None, opening, now)
 
     def contested(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4).
@@ -60,6 +62,7 @@ class OpeningHandshakes:
     def repeat_ack(self, session: Session, setup: SessionSetup, now: float) -> None:
         """Answer any further Setup with the Ack of the first; a forger gains nothing by another ephemeral key."""
         if session.opening is not None:
+            session.opening.asked(len(setup.encode()))
             self._core.repeat(session, session.opening.payload, now)
 
     def take_ack(self, session: Session, ack: SessionAck, now: float) -> None:
@@ -143,7 +146,10 @@ class OpeningHandshakes:
             self._send_copy(session, opening, now)
 
     def serve(self, session: Session, now: float) -> None:
-        """Give up or repeat our last message when that is due, and arm the next deadline."""
+        """Give up or repeat our last message when that is due, and arm the next deadline.
+
+        An Ack is repeated by itself only as far as the Setups it answers earned: their source may be forged.
+        """
         opening, limits = session.opening, self._core.settings.rate_limit
         if opening is None:
             return
@@ -151,13 +157,15 @@ class OpeningHandshakes:
         if now > timeout:
             self._core.remove(session, CloseReason.HANDSHAKE_TIMEOUT)
             return
-        if now >= opening.next_resend and session.resend_count < limits.handshake_max_resends:
+        affordable = opening.credit >= opening.cost
+        if now >= opening.next_resend and session.resend_count < limits.handshake_max_resends and affordable:
             if self._send_copy(session, opening, now):
                 session.resend_count += 1
+                opening.credit -= opening.cost
                 opening.next_resend = self._core.resend_at(session.resend_count, now)
             else:
                 opening.next_resend = now + RESEND_INTERVAL
-        exhausted = session.resend_count >= limits.handshake_max_resends
+        exhausted = session.resend_count >= limits.handshake_max_resends or opening.credit < opening.cost
         self._core.wake(session, timeout + 0.001 if exhausted else opening.next_resend)
 
     def _send_copy(self, session: Session, opening: Opening, now: float) -> bool:

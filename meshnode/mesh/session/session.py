@@ -32,6 +32,12 @@ class SessionState(Enum):
 ESTABLISHED = SessionState.ESTABLISHED
 
 
+AMPLIFICATION = 3
+"""Bytes sent, at most, for each byte that came from a source which has not shown that it is there."""
+
+DATAGRAM_OVERHEAD = 72
+
+
 class EarlyMessage(NamedTuple):
     """An encrypted message that came before the Msg3 that makes its keys."""
 
@@ -43,15 +49,26 @@ class EarlyMessage(NamedTuple):
 class Opening:
     """The first handshake of an entry: what is on the wire, its resends, and since when data arrives too early."""
 
-    __slots__ = ("early_since", "next_resend", "noise", "payload", "rescue_k", "sent_at")
+    __slots__ = ("credit", "early_since", "next_resend", "noise", "payload", "rescue_k", "sent_at")
 
     def __init__(self, noise: XkInitiator | XkResponder, payload: bytes, now: float, next_resend: float) -> None:
         self.noise = noise
         self.payload = payload
         self.sent_at = now
         self.next_resend = next_resend
+        self.credit = float("inf")
         self.early_since: float | None = None
         self.rescue_k: bool | None = None
+
+    def asked(self, size: int) -> None:
+        """A Setup of `size` bytes was answered: whoever sent it may be no more than its claimed source's enemy."""
+        earned = AMPLIFICATION * (size + DATAGRAM_OVERHEAD) - self.cost
+        self.credit = earned if self.credit == float("inf") else self.credit + earned
+
+    @property
+    def cost(self) -> int:
+        """Bytes on a link that one more copy of our message takes."""
+        return len(self.payload) + DATAGRAM_OVERHEAD
 
 
 class Unproven:
