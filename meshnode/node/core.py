@@ -200,6 +200,8 @@ class Node(TransportEvents):
         """Take `frames` that arrived from `address` (`ITransportHost`)."""
         now = self.world.clock.seconds()
         runs = self.links.receive(transport.transport_id, address, frames, now)
+        if not self.links.stirred:
+            return
         # The frame that proves a peer alive often is its announcement: the router has to know the peer by then.
         self._link_events(now)
         for peer, plaintexts, ce in runs:

@@ -272,7 +272,7 @@ def _can_rekey_session(lab: Laboratory, step: Step) -> bool:
     session = None if node is None else node.sessions.sessions.get(lab.address(step.names[1]))
     if session is None or session.current is None or session.pending is not None:
         return False
-    idle = session.rekey.noise is None and session.rekey.message3 is None
+    idle = session.rekey.idle and session.rekey.message3 is None
     return idle and lab.now - session.session_start >= MIN_AGE
 
 

@@ -26,6 +26,8 @@ LEAST_WORK_PER_SECOND, LEAST_WORK_AT_ONCE = 1200.0, 600.0
 SPARE_WORK_PER_SECOND, SPARE_WORK_AT_ONCE = 400.0, 200.0
 ADDRESS_BURST, ADDRESS_RATE = 4.0, 0.5
 PEER_BURST, PEER_RATE = 16.0, 2.0
+REFUSAL = 0.05
+"""Seconds for which the address refused last is refused without another look."""
 
 _GROUPS_OF_A_SITE = 4
 
@@ -95,14 +97,18 @@ class HandshakeBudget:
         self._spare = TokenBucket(SPARE_WORK_AT_ONCE, SPARE_WORK_PER_SECOND, now)
         self._established = _established_bucket(settings, now)
         self._charged = self._work
+        self._refused: tuple[Path, float] = ((0, ""), 0.0)
 
     def stranger(self, path: Path, now: float) -> bool:
         """Whether to read a first message from an address without a link."""
+        if path == self._refused[0] and now < self._refused[1]:
+            return False  # the usual case in a flood
         if self._sources.allow(source_of(path), now):
             self._charged = self._work
         elif self._addresses.allow(path[1].encode(), now):
             self._charged = self._spare
         else:
+            self._refused = (path, now + REFUSAL)
             return False
         return self._charged.allow(now)
 

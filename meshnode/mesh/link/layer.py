@@ -69,6 +69,9 @@ class LinkLayer:
     ) -> None:
         self._follows = follows
         self._reports = settings.mmp.mode != "minimal"
+        self.stirred = False
+        """Whether the frames of the last `receive` did anything but count: if not, there is nothing to drain or arm."""
+
         self._table = LinkTable(identity, startup_epoch, settings, entropy, random)
         self._admit = admit
         self._responder = Responder(self._table, accepts, admit, now)
@@ -135,6 +138,7 @@ class LinkLayer:
         runs: list[LinkRun] = []
         group: list[bytes] = []
         group_key = b""
+        self.stirred = False
         for frame in frames:
             # Phase and flags, then the index: equal for all frames of a run but for the length between them.
             key = frame[:2] + frame[4:8]
@@ -145,6 +149,9 @@ class LinkLayer:
             group.append(frame)
         if group:
             self._open_group(path, group, runs, now)
+        table = self._table
+        if runs or table.outbound or table.events or table.notices:
+            self.stirred = True
         return runs
 
     def _open_group(self, path: Path, frames: list[bytes], runs: list[LinkRun], now: float) -> None:
@@ -212,6 +219,7 @@ class LinkLayer:
             self.counters.unknown_index += count
         elif handshake.early_frame_at is None:
             handshake.early_frame_at = now
+            self.stirred = True
 
     def _handshake_frame(self, path: Path, frame: bytes, now: float) -> None:
         if len(frame) < 4:

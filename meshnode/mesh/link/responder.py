@@ -8,7 +8,7 @@ from collections.abc import Callable
 from meshnode.identity import PeerIdentity
 from meshnode.noise import IkResponder, NoiseError
 from meshnode.wire import WireError
-from meshnode.wire.link import Msg1, Msg2
+from meshnode.wire.link import MSG1_SIZE, Msg1, Msg2
 
 from .admission import INBOUND_HANDSHAKE, Admit
 from .budget import HandshakeBudget
@@ -21,7 +21,7 @@ from .table import LinkTable
 MIN_REKEY_AGE = 30.0
 """A session younger than this is not rekeyed: what looks like it is a crossing dial (spec 01 section 7.4 row D)."""
 
-_EPHEMERAL_SIZE = 33
+_POINT_AT, _POINT_SIZE = 8, 33
 _POINT_PREFIXES = (2, 3)
 _REMEMBERED_DENIALS = 1024
 
@@ -45,25 +45,22 @@ class Responder:
     def message1(self, path: Path, frame: bytes, now: float) -> None:
         """Take one first message from the network; anything wrong with it is counted and ignored."""
         table = self._table
-        try:
-            message = Msg1.parse(frame)
-        except WireError:
-            table.counters.bad_state += 1
-            return
         owner = table.by_path.get(path)
-        if message.noise[0] not in _POINT_PREFIXES or (owner is None and not self._accepts(path[0])):
+        shapeless = len(frame) != MSG1_SIZE or frame[_POINT_AT] not in _POINT_PREFIXES
+        if shapeless or (owner is None and not self._accepts(path[0])):
             table.counters.bad_state += 1
         elif not (self._budget.stranger(path, now) if owner is None else self._budget.peer(path, now)):
             table.counters.rate_limited += 1
-        elif not self._repeated(path, message.noise[:_EPHEMERAL_SIZE]):
-            self._read(path, message, owner, now)
+        elif not self._repeated(path, frame[_POINT_AT : _POINT_AT + _POINT_SIZE]):
+            self._read(path, frame, owner, now)
 
-    def _read(self, path: Path, message: Msg1, owner: PeerLink | None, now: float) -> None:
+    def _read(self, path: Path, frame: bytes, owner: PeerLink | None, now: float) -> None:
         """Decrypt a first message that was admitted, and answer it if it is genuine and welcome."""
         noise = IkResponder(self._table.identity, self._table.startup_epoch)
         try:
+            message = Msg1.parse(frame)
             noise.read_message1(message.noise)
-        except NoiseError:
+        except (WireError, NoiseError):
             self._table.counters.bad_state += 1
             return
         if self._admissible(noise, owner, path, now):

@@ -158,6 +158,10 @@ class Core:
         """Remember who is behind an address."""
         self.identities.insert(remote, now)
 
+    def is_waited_for(self, remote: bytes) -> bool:
+        """Whether data waits for a session with `remote`."""
+        return remote in self.packets or remote in self.datagrams
+
     def take_queued(self, remote: bytes) -> list[Queued]:
         """Remove and return everything that waits for `remote`."""
         return self.packets.take(remote) + self.datagrams.take(remote)

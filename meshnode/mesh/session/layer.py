@@ -70,13 +70,14 @@ class SessionLayer:
         self._sending = Sending(core)
         self._receiving = Receiving(core, self._rekeying, self._revival)
         # Which handshake message is legal in which state; what is missing here is counted as bad_state (section 6.2).
-        self._on_setup: dict[SessionState, Callable[[Session, SessionSetup, float], None]] = {
+        self._on_setup: dict[SessionState, Callable[[Session, SessionSetup, bytes, float], None]] = {
             SessionState.INITIATING: self._opening.contested,
-            SessionState.AWAITING_MESSAGE3: self._opening.repeat_ack,
+            SessionState.AWAITING_MESSAGE3: self._opening.another,
             SessionState.ESTABLISHED: self._rekeying.take_setup,
         }
         self._on_ack: dict[SessionState, Callable[[Session, SessionAck, float], None]] = {
             SessionState.INITIATING: self._opening.take_ack,
+            SessionState.AWAITING_MESSAGE3: self._opening.take_ack,
             SessionState.ESTABLISHED: self._take_rekey_ack,
         }
 
@@ -375,9 +376,9 @@ class SessionLayer:
         if not self._limiter.allow(arrival.link_peer, session is not None and session.established, arrival.now):
             self._core.counters.setup_rate_limited += 1
         elif session is None:
-            self._opening.answer(arrival.source, setup, arrival.now)
+            self._opening.answer(arrival.source, setup, arrival.link_peer, arrival.now)
         else:
-            self._on_setup[session.state](session, setup, arrival.now)
+            self._on_setup[session.state](session, setup, arrival.link_peer, arrival.now)
 
     def _ack(self, ack: SessionAck, arrival: Arrival) -> None:
         if len(ack.handshake) != _HANDSHAKE_SIZES[PHASE_ACK]:

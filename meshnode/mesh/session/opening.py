@@ -7,12 +7,16 @@ from meshnode.mesh.mmp import Measurement
 from meshnode.noise import NoiseError, TransportKeys, XkInitiator, XkResponder
 from meshnode.wire.session import K, SessionAck, SessionMessage3, SessionSetup
 
+from .answers import crowded_out
 from .core import Core
 from .epoch import SessionEpoch
 from .events import CloseReason, SessionEstablished
-from .session import EarlyMessage, Opening, Session, SessionState, Unproven
+from .session import NEVER, EarlyMessage, Opening, Session, SessionState, Unproven
 
 RESCUE_AFTER = 2.0
+ANSWER_PATIENCE = 1.5
+"""Seconds that an answered Setup has for its Msg3 before data that waits makes us open from our side as well."""
+
 RESEND_INTERVAL = 1.0  # between copies that something received gives rise to
 
 
@@ -26,49 +30,80 @@ class OpeningHandshakes:
 
     def initiate(self, remote: PeerIdentity, now: float, rescue_k: bool | None = None) -> None:
         """Send a SessionSetup and make the entry, in place of whatever unfinished entry there was."""
+        opening = self._initiation(remote, now)
+        opening.rescue_k = rescue_k
+        self._enter(remote.node_addr, remote, opening, now)
+
+    def _initiation(self, remote: PeerIdentity, now: float) -> Opening:
         core = self._core
         core.learn(remote, now)
         noise = XkInitiator(core.identity, remote, core.startup_epoch, core.entropy(32))
         own, theirs = core.coordinate_lists(remote.node_addr, now)
         setup = SessionSetup(own, theirs, noise.message1())
-        opening = Opening(noise, setup.encode(), now, core.resend_at(0, now))
-        opening.rescue_k = rescue_k
-        self._enter(remote.node_addr, remote, opening, now)
+        return Opening(noise, setup.encode(), now, core.resend_at(0, now))
 
-    def answer(self, source: bytes, setup: SessionSetup, now: float) -> None:
+    def answer(self, source: bytes, setup: SessionSetup, link_peer: bytes, now: float) -> None:
         """Send the SessionAck for a stranger's Setup and make the entry."""
+        opening = self._answer(setup, link_peer, now)
+        if opening is not None:
+            self._enter(source, None, opening, now)
+
+    def contested(self, session: Session, setup: SessionSetup, link_peer: bytes, now: float) -> None:
+        """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4).
+
+        The larger one waits for our Setup then; should it have got lost, this is the time to repeat it. If the Setup
+        was a forger's, our own is answered all the same: so it is kept.
+        """
+        if self._core.own < session.address:
+            self.press(session, RESEND_INTERVAL, now)
+            return
+        opening = self._answer(setup, link_peer, now)
+        if opening is not None:
+            self._enter(session.address, None, opening, now).ours = session.opening
+
+    def another(self, session: Session, setup: SessionSetup, link_peer: bytes, now: float) -> None:
+        """Answer a further Setup: a copy with the Ack of the first, another handshake with an Ack of its own.
+
+        Anybody can claim a source. An entry that held on to the first who did would lock the real one out.
+        """
+        opening = next((known for known in session.answers if known.message1 == setup.handshake), None)
+        if opening is not None:
+            opening.asked(len(setup.encode()))
+            self._core.repeat(session, opening.payload, now)
+            return
+        opening = self._answer(setup, link_peer, now)
+        if opening is not None:
+            crowded = crowded_out(session.answers, link_peer)
+            if crowded is not None:
+                self._drop(session, crowded)
+            session.answers.append(opening)
+            self._core.send(session, opening.payload)
+
+    def _answer(self, setup: SessionSetup, link_peer: bytes, now: float) -> Opening | None:
+        """The handshake that answers a Setup; None when its key is no point of the curve."""
         core = self._core
         noise = XkResponder(core.identity, core.startup_epoch)
         try:
             noise.read_message1(setup.handshake)
         except NoiseError:
-            return
+            return None
         handshake = noise.write_message2(core.entropy(32))
         ack = SessionAck(core.coordinates.own_coordinates, setup.source_coordinates, handshake)
         opening = Opening(noise, ack.encode(), now, core.resend_at(0, now))
+        opening.message1, opening.link_peer = setup.handshake, link_peer
         opening.asked(len(setup.encode()))
-        self._enter(source, None, opening, now)
+        return opening
 
-    def contested(self, session: Session, setup: SessionSetup, now: float) -> None:
-        """Both sides opened at once: the smaller address stays initiator, the larger one answers (section 6.4).
-
-        The larger one waits for our Setup then; should it have got lost, this is the time to repeat it.
-        """
-        if self._core.own > session.address:
-            self.answer(session.address, setup, now)
-        else:
-            self.press(session, RESEND_INTERVAL, now)
-
-    def repeat_ack(self, session: Session, setup: SessionSetup, now: float) -> None:
-        """Answer any further Setup with the Ack of the first; a forger gains nothing by another ephemeral key."""
-        if session.opening is not None:
-            session.opening.asked(len(setup.encode()))
-            self._core.repeat(session, session.opening.payload, now)
+    def _drop(self, session: Session, answer: Opening) -> None:
+        session.answers.remove(answer)
+        if session.opening is answer and session.answers:
+            session.opening = session.answers[0]
 
     def take_ack(self, session: Session, ack: SessionAck, now: float) -> None:
         """Complete our handshake; an Ack that does not authenticate leaves it as it was."""
-        opening = session.opening
+        opening = session.opening if session.is_initiator else session.ours
         if opening is None or not isinstance(opening.noise, XkInitiator):
+            self._core.counters.bad_state += 1
             return
         noise = opening.noise
         try:
@@ -80,6 +115,7 @@ class OpeningHandshakes:
         self._core.send(session, message3)
         session.unproven = Unproven(message3, ack.handshake, now, self._core.resend_at(0, now))
         session.k = bool(opening.rescue_k)
+        session.is_initiator = session.measurement.initiator = True
         self._establish(session, noise.keys, noise.remote, noise.remote_epoch, now)
         self._core.wake(session, session.unproven.due)
 
@@ -88,17 +124,24 @@ class OpeningHandshakes:
 
         A message that does not authenticate leaves the entry alone, so that a forger cannot cancel a handshake.
         """
-        opening = session.opening
-        if opening is None or not isinstance(opening.noise, XkResponder):
-            return []
-        noise = opening.noise
-        try:
-            noise.read_message3(message.handshake)
-        except NoiseError:
-            return []
+        for opening in session.answers:
+            noise = opening.noise
+            if not isinstance(noise, XkResponder):
+                continue
+            try:
+                noise.read_message3(message.handshake)
+            except NoiseError:
+                continue
+            return self._answered(session, opening, noise, now)
+        return []
+
+    def _answered(self, session: Session, opening: Opening, noise: XkResponder, now: float) -> list[EarlyMessage]:
+        """A handshake was completed by somebody: by the node with that address, or by one that only claimed it."""
         if noise.remote.node_addr != session.address:
             self._core.counters.addr_mismatch += 1
-            self._core.remove(session, CloseReason.ADDRESS_MISMATCH)
+            self._drop(session, opening)
+            if not session.answers and session.ours is None:
+                self._core.remove(session, CloseReason.ADDRESS_MISMATCH)
             return []
         early = self._core.early.take(session.address)
         self._establish(session, noise.keys, noise.remote, noise.remote_epoch, now)
@@ -141,32 +184,49 @@ class OpeningHandshakes:
 
         The regular copies stop after 15 s, long before the entry dies; a peer that comes up meanwhile is to be met.
         """
-        opening = session.opening
-        if opening is not None and session.is_initiator and now - opening.sent_at >= interval:
+        opening = session.opening if session.is_initiator else session.ours
+        if opening is not None and now - opening.sent_at >= interval:
             self._send_copy(session, opening, now)
 
     def serve(self, session: Session, now: float) -> None:
-        """Give up or repeat our last message when that is due, and arm the next deadline.
-
-        An Ack is repeated by itself only as far as the Setups it answers earned: their source may be forged.
-        """
-        opening, limits = session.opening, self._core.settings.rate_limit
-        if opening is None:
+        """Give up or repeat our last message when that is due, and arm the next deadline."""
+        if session.opening is None:
             return
-        timeout = session.last_activity + limits.handshake_timeout_secs
+        timeout = session.last_activity + self._core.settings.rate_limit.handshake_timeout_secs
         if now > timeout:
             self._core.remove(session, CloseReason.HANDSHAKE_TIMEOUT)
             return
-        affordable = opening.credit >= opening.cost
-        if now >= opening.next_resend and session.resend_count < limits.handshake_max_resends and affordable:
-            if self._send_copy(session, opening, now):
-                session.resend_count += 1
-                opening.credit -= opening.cost
-                opening.next_resend = self._core.resend_at(session.resend_count, now)
-            else:
-                opening.next_resend = now + RESEND_INTERVAL
-        exhausted = session.resend_count >= limits.handshake_max_resends or opening.credit < opening.cost
-        self._core.wake(session, timeout + 0.001 if exhausted else opening.next_resend)
+        if session.ours is None and session.answers and self._core.is_waited_for(session.address):
+            self._open_beside(session, now)
+        ours = [opening for opening in (session.opening, session.ours) if opening is not None]
+        self._core.wake(session, min(timeout + 0.001, *(self._serve_copy(session, opening, now) for opening in ours)))
+
+    def _open_beside(self, session: Session, now: float) -> None:
+        """Data waits and nobody completes what we answered: perhaps that was no Setup of the remote. Send our own."""
+        remote = self._core.identities.peek_exact(session.address)
+        if remote is None or now - session.created < ANSWER_PATIENCE:
+            return
+        if self._core.coordinates.next_hop(session.address, now) is not None:
+            session.ours = self._initiation(remote, now)
+            self._core.send(session, session.ours.payload)
+
+    def _serve_copy(self, session: Session, opening: Opening, now: float) -> float:
+        """Repeat a message if that is due; returns when the next copy is.
+
+        An Ack is repeated by itself only as far as the Setups it answers earned: their source may be forged.
+        """
+        most = self._core.settings.rate_limit.handshake_max_resends
+        if opening.copies >= most or opening.credit < opening.cost:
+            return NEVER
+        if now < opening.next_resend:
+            return opening.next_resend
+        if self._send_copy(session, opening, now):
+            opening.copies += 1
+            opening.credit -= opening.cost
+            opening.next_resend = self._core.resend_at(opening.copies, now)
+        else:
+            opening.next_resend = now + RESEND_INTERVAL
+        return opening.next_resend
 
     def _send_copy(self, session: Session, opening: Opening, now: float) -> bool:
         """Send our message again; without a way for it, look for one and return False."""
@@ -182,7 +242,7 @@ class OpeningHandshakes:
         unproven.due = self._core.resend_at(unproven.copies, now)
         self._core.send(session, unproven.message3)
 
-    def _enter(self, address: bytes, remote: PeerIdentity | None, opening: Opening, now: float) -> None:
+    def _enter(self, address: bytes, remote: PeerIdentity | None, opening: Opening, now: float) -> Session:
         core = self._core
         measurement = Measurement("session", core.settings.session_mmp, remote is not None, now)
         session = Session(address, remote, opening, measurement, core.draw_jitter(), now)
@@ -190,6 +250,7 @@ class OpeningHandshakes:
         core.sessions[address] = session
         core.send(session, opening.payload)
         core.wake(session, opening.next_resend)
+        return session
 
     def _establish(
         self, session: Session, keys: TransportKeys, remote: PeerIdentity, remote_epoch: bytes, now: float
@@ -197,7 +258,8 @@ class OpeningHandshakes:
         """Enter the established state; when no data is about to flow, show the peer that our keys work."""
         core = self._core
         session.state = SessionState.ESTABLISHED
-        session.opening = None
+        session.opening = session.ours = None
+        session.answers.clear()
         session.remote, session.remote_epoch = remote, remote_epoch
         session.current = SessionEpoch(keys)
         session.session_start = session.last_activity = session.last_heard = now

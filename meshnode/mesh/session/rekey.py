@@ -13,6 +13,7 @@ from __future__ import annotations
 from meshnode.noise import NoiseError, XkInitiator, XkResponder
 from meshnode.wire.session import SessionAck, SessionMessage3, SessionSetup
 
+from .answers import ArmedAnswer, crowded_out
 from .core import Core
 from .epoch import SessionEpoch
 from .events import SessionRekeyed
@@ -43,7 +44,7 @@ class Rekeying:
             return
         noise = XkInitiator(core.identity, session.remote, core.startup_epoch, core.entropy(32))
         own, theirs = core.coordinate_lists(session.address, now)
-        rekey.noise, rekey.initiator, rekey.reviving = noise, True, reviving
+        rekey.noise, rekey.reviving = noise, reviving
         rekey.payload = SessionSetup(own, theirs, noise.message1()).encode()
         self.repeat_setup(session, now)
 
@@ -52,29 +53,30 @@ class Rekeying:
         session.rekey.sent_at = now
         self._core.repeat(session, session.rekey.payload, now)
 
-    def take_setup(self, session: Session, setup: SessionSetup, now: float) -> None:
-        """Decide whether a Setup of the peer may arm an answer (section 7.2)."""
+    def take_setup(self, session: Session, setup: SessionSetup, link_peer: bytes, now: float) -> None:
+        """Decide whether a Setup may arm an answer (section 7.2). Nothing else depends on it: it may be forged.
+
+        Where the specification lets the larger address drop its own handshake, ours is kept beside the answer: had the
+        Setup been forged, the peer would still answer ours.
+        """
         counters, rekey = self._core.counters, session.rekey
-        if rekey.noise is not None:
-            if not rekey.initiator and rekey.message1 == setup.handshake:
-                self._core.repeat(session, rekey.payload, now)  # our Ack got lost
-                return
-            if self._core.own < session.address:
-                counters.rekey_tiebreak += 1
-                self._insist(session, now)
-                return
-            counters.rekey_yielded += 1
-            rekey.clear_handshake()
-        if self._pending_outranks(session, now):
+        known = next((answer for answer in rekey.armed if answer.message1 == setup.handshake), None)
+        if known is not None:
+            self._core.repeat(session, known.payload, now)  # our Ack got lost
+        elif rekey.noise is not None and self._core.own < session.address:
+            counters.rekey_tiebreak += 1
+            self._insist(session, now)
+        elif self._pending_outranks(session, now):
             counters.rekey_pending += 1
-            return
-        self._arm(session, setup, now)
+        else:
+            counters.rekey_yielded += rekey.noise is not None
+            self._arm(session, setup, link_peer, now)
 
     def take_ack(self, session: Session, ack: SessionAck, now: float) -> bool | None:
         """Complete our handshake; True when the peer turned out to have restarted, None when nothing was completed."""
         rekey, counters = session.rekey, self._core.counters
         noise = rekey.noise
-        if not isinstance(noise, XkInitiator):
+        if noise is None:
             counters.bad_state += 1
             return None
         try:
@@ -96,23 +98,28 @@ class Rekeying:
 
     def take_message3(self, session: Session, message: SessionMessage3, now: float) -> None:
         """Complete the peer's handshake; one that does not authenticate changes nothing."""
+        if not session.rekey.armed:
+            self._core.counters.bad_state += 1
+        for answer in session.rekey.armed:
+            try:
+                answer.noise.read_message3(message.handshake)
+            except NoiseError:
+                continue
+            self._answered(session, answer, now)
+            return
+
+    def _answered(self, session: Session, answer: ArmedAnswer, now: float) -> None:
+        """Somebody completed a handshake we answered: the peer, or whoever claimed to be it."""
         rekey, counters = session.rekey, self._core.counters
-        noise = rekey.noise
-        if not isinstance(noise, XkResponder):
-            counters.bad_state += 1
-            return
-        try:
-            noise.read_message3(message.handshake)
-        except NoiseError:
-            return
-        if noise.remote != session.remote:
+        if answer.noise.remote != session.remote:
             counters.rekey_key_mismatch += 1
-            rekey.clear_handshake()
+            rekey.armed.remove(answer)
             return
         if session.pending is not None:
             counters.pending_replaced += 1
         rekey.clear_message3()
-        restarted = self._negotiated(session, noise, now)
+        restarted = self._negotiated(session, answer.noise, now)
+        rekey.last_peer_rekey = now
         rekey.clear_handshake()
         if restarted:
             self._cut_over(session, now)
@@ -127,7 +134,7 @@ class Rekeying:
             session.warmup_remaining = self._core.settings.session.coords_warmup_packets
         return restarted
 
-    def _arm(self, session: Session, setup: SessionSetup, now: float) -> None:
+    def _arm(self, session: Session, setup: SessionSetup, link_peer: bytes, now: float) -> None:
         core, rekey = self._core, session.rekey
         noise = XkResponder(core.identity, core.startup_epoch)
         try:
@@ -136,16 +143,19 @@ class Rekeying:
             return
         handshake = noise.write_message2(core.entropy(32))
         ack = SessionAck(core.coordinates.own_coordinates, setup.source_coordinates, handshake)
-        rekey.noise, rekey.initiator, rekey.reviving = noise, False, False
-        rekey.payload, rekey.message1 = ack.encode(), setup.handshake
-        rekey.last_peer_rekey = now
+        crowded = crowded_out(rekey.armed, link_peer)
+        if crowded is not None:
+            rekey.armed.remove(crowded)
+        if not rekey.armed:
+            rekey.armed_since = now
+        rekey.armed.append(ArmedAnswer(noise, ack.encode(), setup.handshake, link_peer, now))
         core.counters.rekey_armed += 1
-        core.send(session, rekey.payload)
+        core.send(session, rekey.armed[-1].payload)
 
     def _insist(self, session: Session, now: float) -> None:
         """Our Setup wins the tie, so the peer waits for it: repeat it if it seems lost, or both wait for nothing."""
         patience = max(COLLISION_PATIENCE, 2 * (session.measurement.srtt_ms or 0.0) / 1000)
-        if session.rekey.initiator and now - session.rekey.sent_at >= patience:
+        if session.rekey.noise is not None and now - session.rekey.sent_at >= patience:
             self.repeat_setup(session, now)
 
     def _pending_outranks(self, session: Session, now: float) -> bool:
@@ -218,19 +228,19 @@ class Rekeying:
         if now - max(rekey.drain_started, rekey.previous_last_used) >= DRAIN_WINDOW:
             session.previous = None
         timeout = self._core.settings.rate_limit.handshake_timeout_secs
-        if rekey.noise is None:
+        if rekey.idle:
             if self._due(session, now) and self._core.coordinates.next_hop(session.address, now) is not None:
                 self.start(session, now)
-        elif rekey.initiator:
-            if not session.offers and now - rekey.sent_at > timeout:
-                rekey.clear_handshake()
-        elif now - rekey.last_peer_rekey > timeout:
+            return
+        if rekey.noise is not None and not session.offers and now - rekey.sent_at > timeout:
+            rekey.clear_own()
+        for answer in [answer for answer in rekey.armed if now - answer.at > timeout]:
             self._core.counters.rekey_expired += 1
-            rekey.clear_handshake()
+            rekey.armed.remove(answer)
 
     def _may_cut_over(self, session: Session) -> bool:
         rekey = session.rekey
-        return session.pending is not None and rekey.message3 is not None and rekey.noise is None
+        return session.pending is not None and rekey.message3 is not None and rekey.idle
 
     def _repeat_message3(self, session: Session, message3: bytes, now: float) -> None:
         rekey = session.rekey

@@ -88,11 +88,11 @@ class Revival:
     def _offer(self, session: Session, now: float) -> bool:
         """Put a Setup in front of the peer; not while its own rekey may still be on the way."""
         rekey = session.rekey
-        if rekey.initiator:
+        if rekey.noise is not None:
             rekey.reviving = True
             self._rekeying.repeat_setup(session, now)
             return True
-        if rekey.noise is not None and not rekey.initiator and now - rekey.last_peer_rekey < ARMED_PATIENCE:
+        if rekey.armed and now - rekey.armed_since < ARMED_PATIENCE:
             return False
         self._rekeying.start(session, now, reviving=True)
         return True

@@ -11,6 +11,7 @@ from meshnode.mesh.mmp.path_mtu import PathMtuState
 from meshnode.noise import XkInitiator, XkResponder
 from meshnode.wire.session import K
 
+from .answers import ArmedAnswer
 from .epoch import SessionEpoch
 
 NEVER = float("inf")
@@ -47,16 +48,33 @@ class EarlyMessage(NamedTuple):
 
 
 class Opening:
-    """The first handshake of an entry: what is on the wire, its resends, and since when data arrives too early."""
+    """One first handshake of an entry: what is on the wire, its resends, and since when data arrives too early.
 
-    __slots__ = ("credit", "early_since", "next_resend", "noise", "payload", "rescue_k", "sent_at")
+    `message1` is the peer's where we answer, `link_peer` then the neighbour it came through. `credit` is how many bytes
+    of copies it earned.
+    """
+
+    __slots__ = (
+        "copies",
+        "credit",
+        "early_since",
+        "link_peer",
+        "message1",
+        "next_resend",
+        "noise",
+        "payload",
+        "rescue_k",
+        "sent_at",
+    )
 
     def __init__(self, noise: XkInitiator | XkResponder, payload: bytes, now: float, next_resend: float) -> None:
         self.noise = noise
         self.payload = payload
         self.sent_at = now
         self.next_resend = next_resend
+        self.copies = 0
         self.credit = float("inf")
+        self.message1 = self.link_peer = b""
         self.early_since: float | None = None
         self.rescue_k: bool | None = None
 
@@ -87,18 +105,18 @@ class Unproven:
 class Rekey:
     """The second and later handshakes of an entry (spec 02 section 7), and the drain after each cutover.
 
-    `noise` is the handshake in flight, with `payload` the message we answer its repetition with: our Setup when we
-    initiate, our Ack when the peer does (`message1` is then the peer's). `message3` is kept by the initiator until the
-    peer is seen to use the new keys.
+    `noise` is our own handshake in flight, with `payload` its Setup. `armed` are the Setups we answered, since
+    `armed_since`; anybody may have forged them. `message3` is kept by the initiator until the peer is seen to use the
+    new keys.
     """
 
     __slots__ = (
+        "armed",
+        "armed_since",
         "completed",
         "drain_started",
-        "initiator",
         "jitter",
         "last_peer_rekey",
-        "message1",
         "message3",
         "message3_due",
         "message3_sent",
@@ -110,11 +128,11 @@ class Rekey:
     )
 
     def __init__(self, jitter: int) -> None:
-        self.noise: XkInitiator | XkResponder | None = None
-        self.initiator = False
+        self.noise: XkInitiator | None = None
         self.reviving = False
         self.payload = b""
-        self.message1 = b""
+        self.armed: list[ArmedAnswer] = []
+        self.armed_since = LONG_AGO
         self.sent_at = LONG_AGO
         self.completed = LONG_AGO
         self.last_peer_rekey = LONG_AGO
@@ -126,10 +144,20 @@ class Rekey:
         self.jitter = jitter
 
     def clear_handshake(self) -> None:
-        """Forget the handshake in flight; a negotiated epoch stays."""
+        """Forget the handshakes in flight; a negotiated epoch stays."""
+        self.clear_own()
+        self.armed.clear()
+
+    def clear_own(self) -> None:
+        """Forget our own handshake in flight."""
         self.noise = None
-        self.payload = self.message1 = b""
-        self.initiator = self.reviving = False
+        self.payload = b""
+        self.reviving = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no handshake is in flight."""
+        return self.noise is None and not self.armed
 
     def clear_message3(self) -> None:
         """The peer uses the new keys, or never will."""
@@ -141,12 +169,15 @@ class Rekey:
 class Session:
     """Everything kept about one remote. Times are seconds on the layer's monotonic clock, MTUs bytes of link frame.
 
-    `current` exists iff the state is established. `unheard` counts data messages sent since the peer was last heard;
-    while it is not 0, `offer_at` is when a fresh handshake is offered.
+    `current` exists iff the state is established. Before that, `opening` is the handshake we repeat by ourselves,
+    `answers` are all we answered, of which at most one is the remote's, and `ours` is a Setup of our own beside them,
+    which lost a tie or could not wait. `unheard` counts data messages sent since the peer was last heard; while it is
+    not 0, `offer_at` is when a fresh handshake is offered.
     """
 
     __slots__ = (
         "address",
+        "answers",
         "bytes_received",
         "bytes_sent",
         "created",
@@ -162,6 +193,7 @@ class Session:
         "offer_at",
         "offers",
         "opening",
+        "ours",
         "packets_received",
         "packets_sent",
         "path_mtu",
@@ -173,7 +205,6 @@ class Session:
         "rekey",
         "remote",
         "remote_epoch",
-        "resend_count",
         "session_start",
         "state",
         "unheard",
@@ -200,7 +231,8 @@ class Session:
         self.state = SessionState.INITIATING if self.is_initiator else SessionState.AWAITING_MESSAGE3
         self.created = self.last_activity = self.session_start = self.last_heard = now
         self.opening: Opening | None = opening
-        self.resend_count = 0
+        self.answers: list[Opening] = [] if self.is_initiator else [opening]
+        self.ours: Opening | None = None
         self.unproven: Unproven | None = None
         self.current: SessionEpoch | None = None
         self.pending: SessionEpoch | None = None
@@ -223,6 +255,11 @@ class Session:
     def established(self) -> bool:
         """Whether data can be sealed."""
         return self.state is ESTABLISHED
+
+    @property
+    def resend_count(self) -> int:
+        """How often the message that waits for an answer was repeated."""
+        return 0 if self.opening is None else self.opening.copies
 
     @property
     def is_draining(self) -> bool:

@@ -54,7 +54,7 @@ class Signals:
             self._count("unbound_forged")
             return None
         session = self._core.sessions.get(destination)
-        if session is None or not (session.established or session.is_initiator):
+        if session is None or not (session.established or session.is_initiator or session.ours):
             return None
         return session
 
