@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
 from meshnode import __version__
@@ -250,13 +251,16 @@ class MeshnodeService(Service):
         self.log("info", f" leaf_only: {str(self.config.node.leaf_only).lower()}")
 
     def _start_transports(self) -> None:
+        self.config.transports.inherit(self.config.node.limits.max_connections)
         for number, (kind, name, section) in enumerate(self.config.transports.each(), 1):
             try:
                 transport = factory(kind).create(number, name, section, self.node, self._reactor)
-                transport.start()
+                started = transport.start()
             except TransportError as error:
                 self._degrade(str(error) + where(instance_path(kind, name), self.loaded.places))
                 continue
+            if isinstance(started, Deferred):
+                started.addErrback(self._started_late, instance_path(kind, name))
             self.node.transports.add(transport)
         if not len(self.node.transports):
             self._network.cancel()
@@ -264,6 +268,11 @@ class MeshnodeService(Service):
             remedy = "see the lines above" if configured else "none is configured; write transports: {udp: {}}"
             fail(f"Failed to start node: node start failed: no operational transports ({remedy})")
         self.log("info", "Transports initialized")
+
+    def _started_late(self, reason: Failure, path: str) -> None:
+        """A transport that took its time did not come up."""
+        reason.trap(TransportError)
+        self._degrade(reason.getErrorMessage() + where(path, self.loaded.places))
 
     def _open_tun(self) -> None:
         tun = TunDevice(self._reactor, self.config.tun.name, self.config.tun.mtu, self)

@@ -23,7 +23,6 @@ class Missing(NamedTuple):
 _TRANSPORT: Final = "remove the section or comment it out"
 
 NOT_YET: Final[tuple[Missing, ...]] = (
-    Missing("transports.tcp", lambda config: bool(config.transports.tcp), _TRANSPORT),
     Missing("transports.tor", lambda config: bool(config.transports.tor), _TRANSPORT),
     Missing("transports.nym", lambda config: bool(config.transports.nym), _TRANSPORT),
     Missing("node.rendezvous.nostr.enabled", lambda config: config.node.rendezvous.nostr.enabled, "set it to false"),

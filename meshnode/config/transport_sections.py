@@ -166,6 +166,12 @@ class TransportsSection(Section):
     nym: dict[str | None, NymSection] = instances(NymSection, "Connections through Nym.")
     ble: dict[str | None, BleSection] = instances(BleSection, "Bluetooth Low Energy.")
 
+    def inherit(self, max_connections: int) -> None:
+        """Fill what a section leaves to `node.limits`; 0 there means no limit, here the carrier's own."""
+        for section in self.tcp.values():
+            if section.max_inbound_connections is None:
+                section.max_inbound_connections = max_connections or None
+
     def each(self) -> Iterator[tuple[str, str | None, TransportSection]]:
         """Every instance as (kind, name, section): by type in the order above, then in the order of the file."""
         for kind in KINDS:

@@ -16,7 +16,7 @@ IDLE_SECS = 5.0
 IDLE_INBOUND_SECS = 30.0
 """How long an open connection may serve nobody: one we dialled; an accepted one, whose first message may be slow."""
 
-_MAX_PAUSE = 8.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.5, 2.0
 _LONG_AGO = float("-inf")
 
 
@@ -49,7 +49,7 @@ class Connections:
         self._links.path_closed(path, cause)
         reopening = self._reopening.get(path)
         if reopening is not None:
-            reopening.due = now + min(2.0**reopening.failures, _MAX_PAUSE)
+            reopening.due = now + min(_FIRST_PAUSE * 2.0**reopening.failures, _MAX_PAUSE)
             reopening.failures += 1
 
     def lost(self, path: Path, cause: str, dialled: bool) -> PeerLink | None:

@@ -38,14 +38,18 @@ class PathMtus:
 
     def peer_up(self, peer: PeerLink, now: float) -> None:
         """Trust the transport, and begin to find out."""
+        self.clamp(peer.node_addr, self._expect(peer, now))
+
+    def _expect(self, peer: PeerLink, now: float) -> int:
+        """What the transport promises. A stream carries every frame that it takes, so there is nothing to find out."""
         promised = self._transports.promised_mtu(peer.path)
-        self._links.expect_mtu(peer, promised, now)
-        self.clamp(peer.node_addr, promised)
+        self._links.expect_mtu(peer, promised, now, sure=self._transports.connector(peer.path[0]) is not None)
+        return promised
 
     def peer_moved(self, peer: PeerLink, old: Path, now: float) -> None:
         """Another path is another question."""
         self._transports.limit(old, None)
-        self._links.expect_mtu(peer, self._transports.promised_mtu(peer.path), now)
+        self._expect(peer, now)
         self._router.set_link_mtu(peer.node_addr, self.of(peer))
 
     def promise_changed(self, transport_id: int, address: str | None, now: float) -> None:
@@ -53,7 +57,7 @@ class PathMtus:
         for peer in self._links.peers.values():
             if peer.path[0] == transport_id and address in (None, peer.path[1]):
                 self._transports.limit(peer.path, None)
-                self._links.expect_mtu(peer, self._transports.promised_mtu(peer.path), now)
+                self._expect(peer, now)
                 self._apply(peer, now)
         self._sessions.transport_mtu = self._transports.mtu
 

@@ -38,7 +38,11 @@ class TransportEvents:
         raise NotImplementedError
 
     def connected(self, transport: ITransport, address: str) -> None:
-        self.run(lambda now: self.connections.opened((transport.transport_id, address), now))
+        self.run(lambda now: self._connected(transport, address, now))
+
+    def _connected(self, transport: ITransport, address: str, now: float) -> None:
+        self.connections.opened((transport.transport_id, address), now)
+        self.path_mtus.promise_changed(transport.transport_id, address, now)
 
     def connect_failed(self, transport: ITransport, address: str, cause: str) -> None:
         self.run(lambda now: self.connections.failed((transport.transport_id, address), cause, now))

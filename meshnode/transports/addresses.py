@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -16,6 +18,13 @@ CACHE_SIZE = 4096
 _SHAPE = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
+_BIND_ADVICE = {
+    errno.EADDRINUSE: "address already in use; another node or daemon is running there, stop it or choose another"
+    " bind_addr",
+    errno.EADDRNOTAVAIL: "no interface of this machine has that address; write one that it has, or 0.0.0.0",
+    errno.EACCES: "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    errno.EAFNOSUPPORT: "this system has no such address family; choose a bind_addr of the other one",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,12 @@ def _scope_name(index: int) -> str:
         return socket.if_indextoname(index)
     except (OSError, OverflowError):
         return str(index)
+
+
+def bind_advice(error: OSError) -> str:
+    """What to do when an address cannot be bound, in one line."""
+    number = error.errno or 0
+    return _BIND_ADVICE.get(number) or os.strerror(number)
 
 
 class AddressBook:

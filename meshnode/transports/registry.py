@@ -14,6 +14,7 @@ from meshnode.transports.interfaces import ITransport, ITransportFactory, ITrans
 _BUILT_IN = {
     "ble": ("meshnode.transports.ble.transport", "BleTransportFactory"),
     "ethernet": ("meshnode.transports.ethernet", "EthernetTransportFactory"),
+    "tcp": ("meshnode.transports.tcp", "TcpTransportFactory"),
     "udp": ("meshnode.transports.udp", "UdpTransportFactory"),
 }
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from meshnode.transports.addresses import SocketAddress, family_of, format_address
+from meshnode.transports.addresses import SocketAddress, bind_advice, family_of, format_address
 from meshnode.transports.interfaces import TransportError
 
 # Linux option numbers the standard library has no names for (asm-generic/socket.h, linux/udp.h).
@@ -21,14 +20,6 @@ SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 
 _LARGEST_BUFFER = 0x3FFFFFFF  # the kernel doubles the figure into a C int
-
-_BIND_ADVICE = {
-    errno.EADDRINUSE: "address already in use; another node or daemon is running there, stop it or choose another"
-    " bind_addr",
-    errno.EADDRNOTAVAIL: "no interface of this machine has that address; write one that it has, or 0.0.0.0",
-    errno.EACCES: "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-    errno.EAFNOSUPPORT: "this system has no such address family; choose a bind_addr of the other one",
-}
 
 
 class Buffered(Protocol):
@@ -151,8 +142,7 @@ def _bind(system: SocketSystem, bind: SocketAddress, v6_only: bool | None) -> Da
 
 
 def _bind_error(bind: SocketAddress, error: OSError) -> TransportError:
-    number = error.errno or 0
-    return TransportError(f"udp {format_address(bind)}: {_BIND_ADVICE.get(number) or os.strerror(number)}")
+    return TransportError(f"udp {format_address(bind)}: {bind_advice(error)}")
 
 
 def _option(opened: Buffered, level: int, option: int, value: int) -> bool:

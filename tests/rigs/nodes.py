@@ -98,10 +98,23 @@ class Node:
         assert self.process is not None
         return self.process.pid
 
-    def dials(self, other: Node, address: str, port: int = 2121) -> None:
-        """Make `other` a static peer of this node."""
-        endpoint = {"transport": "udp", "addr": f"{address}:{port}"}
+    def dials(self, other: Node, address: str, port: int = 2121, transport: str = "udp") -> None:
+        """Make `other` a static peer of this node, or give it one more address, tried after those before."""
+        endpoint = {"transport": transport, "addr": f"{address}:{port}"}
+        for peer in self.settings["peers"]:
+            if peer["npub"] == other.npub:
+                peer["addresses"].append({**endpoint, "priority": 100 + len(peer["addresses"])})
+                return
         self.settings["peers"].append({"npub": other.npub, "alias": other.name, "addresses": [endpoint]})
+
+    def carries(self, **transports: Any) -> None:
+        """Have these transports and no others."""
+        self.settings["transports"] = transports
+
+    def transport(self, kind: str) -> dict[str, Any]:
+        """Return the row of show_transports for the one transport of a kind."""
+        (row,) = [row for row in self.ask("show_transports")["transports"] if row["type"] == kind]
+        return dict(row)
 
     def redirect(self, address: str, instead: str) -> None:
         """Dial `instead` where so far `address` was to be dialled, both with their ports; before the start."""

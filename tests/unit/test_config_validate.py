@@ -225,7 +225,6 @@ def test_the_defaults_need_no_advice() -> None:
 
 
 FEATURES = {
-    "transports.tcp": "transports: {tcp: {bind_addr: '0.0.0.0:8443'}}",
     "transports.tor": "transports: {tor: {a: {}}}",
     "transports.nym": "transports: {nym: {}}",
     "node.rendezvous.nostr.enabled": NOSTR_ON,
@@ -256,14 +255,14 @@ def test_what_is_there_is_not_complained_about(text: str) -> None:
 
 
 def test_addresses_nobody_can_dial_are_only_warned_about() -> None:
-    config, _ = parse(peer("tcp") + "transports: {udp: {}}")
+    config, _ = parse(peer("quic") + "transports: {udp: {}}")
     (line,) = unusable_addresses(config)
-    assert line.startswith("peers[0].addresses[0].transport is `tcp`")
-    assert unusable_addresses(parse(peer("quic"))[0]) != []
+    assert line.startswith("peers[0].addresses[0].transport is `quic`")
+    assert unusable_addresses(parse(peer("tcp"))[0]) == []
     assert unusable_addresses(parse(peer("udp/main"))[0]) == []
 
 
-def test_the_shipped_file_stops_on_tcp_alone() -> None:
+def test_the_shipped_file_starts() -> None:
     config, warnings = parse(
         "node:\n  identity:\n  rendezvous:\ntun: {enabled: true, name: fips0, mtu: 1280}\n"
         "dns: {enabled: true, port: 5354}\n"
@@ -271,6 +270,4 @@ def test_the_shipped_file_stops_on_tcp_alone() -> None:
     )
     validate(config)
     assert warnings == []
-    assert unsupported(config) == [
-        "transports.tcp is not available in this version: remove the section or comment it out"
-    ]
+    assert unsupported(config) == []

@@ -52,7 +52,7 @@ def test_the_other_side_learns_the_limit_even_if_it_never_probes() -> None:
     """A v0.4.1 node believes its configuration, and our notification of what arrives."""
     net = HealingNet(CHAIN, ["a"])
     reference = net["c"].node
-    reference.links.expect_mtu = lambda peer, mtu, now: None  # type: ignore[method-assign]
+    reference.links.expect_mtu = lambda peer, mtu, now, sure=False: None  # type: ignore[method-assign]
     net.narrow(("b", "c"), 1400)
     net.start()
     net.run(3)

@@ -178,9 +178,9 @@ def test_a_connection_that_cannot_be_opened_again_is_tried_with_growing_pauses()
     net.streams.cut(a.name, b.name)
     net.run(20)
     assert a.link(b).doubtful
-    assert connects + 4 <= a.stream.connects <= connects + 7
+    assert connects + 8 <= a.stream.connects <= connects + 14
     net.streams.refusals.clear()
-    net.run(9)
+    net.run(4)
     talk(net, a, b)
 
 
@@ -262,8 +262,7 @@ def test_a_changed_mtu_reaches_the_link_and_what_is_above_it() -> None:
     net.run(1)
     a.stream.set_mtu(b.name, 1200)
     assert a.node.transports.link_mtu(a.link(b).path) == 1200
-    assert a.link(b).mtu_probe is not None
-    assert a.link(b).mtu_probe.configured == 1200
+    assert a.link(b).mtu_probe is None  # a stream carries what it takes
     a.stream.set_mtu(None, 1100)
     assert a.node.transports.mtu == 1100
 

@@ -67,9 +67,11 @@ class Initiator:
             peer.rekey = self._begin(peer.identity, peer.path, peer, now)
 
     def path_opened(self, path: Path, now: float) -> None:
-        """The connection `path` stands for is open: send what waited for it."""
+        """The connection `path` stands for is open: send what waited for it, and again what was sent into the void."""
         for handshake in self._table.handshakes.values():
-            if handshake.waiting and handshake.path == path:
+            if handshake.peer is not None and handshake.peer.path == path:
+                self._resend(handshake, now)
+            elif handshake.waiting and handshake.path == path:
                 handshake.waiting = False
                 handshake.started = now
                 self._send_first(handshake, now)

@@ -235,9 +235,9 @@ class LinkLayer:
 
     # -- link messages for this layer
 
-    def expect_mtu(self, peer: PeerLink, mtu: int, now: float) -> None:
-        """Tell how long frames to `peer` may be as far as its transport knows; whether they may, is then found out."""
-        peer.mtu_probe = MtuProbe(mtu, now)
+    def expect_mtu(self, peer: PeerLink, mtu: int, now: float, sure: bool = False) -> None:
+        """Tell how long frames to `peer` may be as far as its transport knows; unless `sure`, it is then found out."""
+        peer.mtu_probe = None if sure else MtuProbe(mtu, now)
         peer.mtu_limit = UNLIMITED
 
     def message(self, peer: PeerLink, message_type: int, body: bytes, now: float) -> None:
