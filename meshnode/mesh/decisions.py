@@ -44,6 +44,24 @@ class Decisions:
         coordinates = self._cache.get_and_touch(destination, now)
         return None if coordinates is None else self._decide(destination, coordinates)
 
+    def onward_hop(self, destination: NodeAddr, came_from: NodeAddr, now: float) -> NodeAddr | None:
+        """The peer to relay to, never the one the datagram came from; None when no other is known to be nearer.
+
+        A peer that sends us what we would send back to it knows other coordinates of the destination than we do, and
+        nobody can say whose are old. Passed to and fro until it has used up its hops, the datagram would help neither.
+        Without another way ours are forgotten: the signal that follows makes the source look and teach us anew.
+        """
+        hop = self.next_hop(destination, now)
+        if hop != came_from or hop is None:
+            return hop
+        if destination in self._neighbours:
+            return destination if destination != came_from else None
+        coordinates = self._cache.get(destination, now)
+        other = None if coordinates is None else self._nearest(coordinates, None, excluded=came_from)
+        if other is None:
+            self._cache.remove(destination)
+        return other
+
     def forget(self) -> None:
         """Something changed that decisions depend on."""
         if self._made:
@@ -58,9 +76,10 @@ class Decisions:
 
     def _detour(self, direct: Neighbour, now: float) -> NodeAddr:
         """The hop towards a direct peer whose link is not good: another peer if that promises more, else itself."""
-        coordinates = self._cache.get_and_touch(direct.address, now)
-        if coordinates is None and direct.position is not None:
-            coordinates = direct.position.coordinates
+        announced = None if direct.position is None else direct.position.coordinates
+        known = self._cache.get_and_touch(direct.address, now)
+        # What a peer tells us itself is the newest there is, unless it has fallen silent and may be elsewhere by now.
+        coordinates = known or announced if direct.doubtful else announced or known
         hop = None if coordinates is None else self._decide(direct.address, coordinates)
         if hop is None or direct.doubtful:
             return hop or direct.address
@@ -74,8 +93,14 @@ class Decisions:
             return known[1]
         previous = self._previous.get(destination)
         favourite = None if previous is None else previous[1]
-        hop = nearest_hop(self._tree.coordinates, coordinates, self._neighbours, self._link_cost, favourite)
+        hop = self._nearest(coordinates, favourite)
         if len(self._made) >= MAX_DECISIONS:
             self._made.clear()
         self._made[destination] = coordinates, hop
         return hop
+
+    def _nearest(
+        self, coordinates: Coordinates, favourite: NodeAddr | None, excluded: NodeAddr | None = None
+    ) -> NodeAddr | None:
+        mine = self._tree.coordinates
+        return nearest_hop(mine, coordinates, self._neighbours, self._link_cost, favourite, excluded)

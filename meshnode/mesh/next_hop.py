@@ -31,8 +31,9 @@ def nearest_hop(
     neighbours: Neighbours,
     link_cost: Callable[[NodeAddr], float | None],
     favourite: NodeAddr | None = None,
+    excluded: NodeAddr | None = None,
 ) -> NodeAddr | None:
-    """The peer to forward to, for a destination that is no reliable direct peer.
+    """The peer to forward to, for a destination that is no reliable direct peer; never the `excluded` one.
 
     Only peers strictly nearer than we are come into question, which keeps a mesh free of loops. Those whose filter
     contains the destination go first, the cheapest by the cost of the link and the hops that remain; without any, the
@@ -41,14 +42,13 @@ def nearest_hop(
     is better, as it makes us look for one. The `favourite`, as a rule the choice so far, stays until another one is
     clearly cheaper.
     """
-    paths = {a: n.position.coordinates for a, n in neighbours.items() if n.position is not None and not n.doubtful}
+    placed = {a: n for a, n in neighbours.items() if n.position is not None and a != excluded}
+    paths = {a: n.position.coordinates for a, n in placed.items() if n.position is not None and not n.doubtful}
     hop = _nearest_hop(mine, destination, neighbours, paths, link_cost, favourite)
-    if hop is not None or len(paths) == len(neighbours):
+    if hop is not None or len(paths) == len(placed):
         return hop
     alone = not any(neighbour.trusted for neighbour in neighbours.values())
-    paths = {
-        a: n.position.coordinates for a, n in neighbours.items() if n.position is not None and (n.trusted or alone)
-    }
+    paths = {a: n.position.coordinates for a, n in placed.items() if n.position is not None and (n.trusted or alone)}
     return _nearest_hop(mine, destination, neighbours, paths, link_cost, favourite)
 
 

@@ -371,6 +371,10 @@ class Router:
         """The measured cost of the link to a peer; None while there is none."""
         return self._link_cost(peer)
 
+    def onward_hop(self, destination: NodeAddr, came_from: NodeAddr, now: float) -> NodeAddr | None:
+        """The peer to relay a datagram to that came from another one; never back to that one."""
+        return self._decisions.onward_hop(destination, came_from, now)
+
     def route_class(self, destination: NodeAddr, hop: NodeAddr) -> RouteClass:
         """How a datagram for `destination` that left through `hop` travels relative to the tree."""
         neighbour = self.neighbours.get(hop)

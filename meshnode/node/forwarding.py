@@ -97,7 +97,7 @@ class Forwarding:
             counters.delivered_bytes += sum(map(len, plaintexts)) - 5 * len(plaintexts)
             self._deliver(source, peer, plaintexts, _HEADER_SIZE, path_mtu, ce, now)
         else:
-            self._relay(plaintexts, ttl, path_mtu, source, destination, ce, now)
+            self._relay(peer.node_addr, plaintexts, ttl, path_mtu, source, destination, ce, now)
 
     def _warm(self, plaintexts: list[bytes], source: bytes, destination: bytes, now: float) -> list[bytes]:
         """Learn coordinates carried in the clear; datagrams that would harm the next node are left out."""
@@ -111,6 +111,7 @@ class Forwarding:
 
     def _relay(
         self,
+        came_from: bytes,
         plaintexts: list[bytes],
         ttl: int,
         path_mtu: int,
@@ -126,7 +127,8 @@ class Forwarding:
             counters.ttl_exhausted_packets += count
             counters.ttl_exhausted_bytes += nbytes - count
             return
-        peer = self._hop(destination, now)
+        hop = self._router.onward_hop(destination, came_from, now)
+        peer = None if hop is None else self._links.peers.get(hop)
         if peer is None:
             counters.drop_no_route_packets += count
             counters.drop_no_route_bytes += nbytes - count

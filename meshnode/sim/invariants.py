@@ -164,8 +164,12 @@ def follow(world: World, start: Machine, end: Machine) -> int | None:
 
 
 def loops(world: World, start: Machine, end: Machine) -> bool:
-    """Whether a datagram would come by one node twice, each node judging by the coordinates in its own cache."""
+    """Whether a datagram would come by one node twice, each node judging by the coordinates in its own cache.
+
+    Back to where it came from no node sends it; that is a loss, and no loop.
+    """
     at: SimNode | None = start.node
+    before: SimNode | None = None
     seen: set[str] = set()
     now = world.clock.seconds()
     while at is not None and at is not end.node:
@@ -175,5 +179,8 @@ def loops(world: World, start: Machine, end: Machine) -> bool:
         coordinates = at.router.coordinate_cache.get(end.address, now)
         if coordinates is None and end.address not in at.router.neighbours:
             return False
-        at = world.node_at(at.hop_towards(end.address, coordinates or [end.address]))
+        onward = world.node_at(at.hop_towards(end.address, coordinates or [end.address]))
+        if onward is before:
+            return False
+        before, at = at, onward
     return False

@@ -15,6 +15,7 @@ import pytest
 from meshnode.sim import Result, builtin_scenarios, find_scenario, run
 
 ROOT = Path(__file__).resolve().parents[2]
+ALL = builtin_scenarios()
 Runs = dict[str, Future[Result]]
 
 
@@ -23,14 +24,16 @@ def run_by_name(name: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    """All scenarios, begun at once on all processors."""
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """The scenarios that were asked for, begun at once on all processors."""
+    calls = (getattr(item, "callspec", None) for item in request.session.items)
+    names = [call.params["name"] for call in calls if call is not None and call.params.get("name") in ALL]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield {name: pool.submit(run_by_name, name) for name in builtin_scenarios()}
+        yield {name: pool.submit(run_by_name, name) for name in dict.fromkeys(names)}
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("name", builtin_scenarios())
+@pytest.mark.parametrize("name", ALL)
 def test_scenario_goes_as_expected(name: str, runs: Runs) -> None:
     result = runs[name].result(timeout=600)
     failures = "; ".join(result.failures)
@@ -38,9 +41,8 @@ def test_scenario_goes_as_expected(name: str, runs: Runs) -> None:
 
 
 def test_there_are_scenarios_enough_and_each_says_what_it_is_about() -> None:
-    names = builtin_scenarios()
-    assert len(names) >= 20
-    assert all(find_scenario(name).about for name in names)
+    assert len(ALL) >= 20
+    assert all(find_scenario(name).about for name in ALL)
 
 
 @pytest.mark.parametrize("name", ["grid-3x3", "lossy-wifi"])

@@ -231,6 +231,20 @@ def test_partners_learn_the_new_place_without_asking() -> None:
     assert known == net[child].node.router.own_coordinates
 
 
+def test_old_coordinates_on_the_way_do_not_send_traffic_in_circles() -> None:
+    """A node on the way takes the destination to be where its last hop came from; the source teaches it better."""
+    net = talking(chain(4), ["n0"])
+    addresses = {name: net[name].identity.node_addr for name in net.living()}
+    net.talk(("n0", "n3"))
+    moved = net.clock.seconds()
+    cache = net["n1"].node.router.coordinate_cache
+    cache.insert(addresses["n3"], [addresses["n3"], addresses["n0"]], moved)
+    net.run(2)
+    assert net.worst_gap(moved)[0] == 0.0
+    assert cache.peek(addresses["n3"]) == net["n3"].node.router.own_coordinates
+    assert sum(net[name].node.forwarding.counters.ttl_exhausted_packets for name in addresses) == 0
+
+
 def test_nothing_outlives_a_node_that_is_gone() -> None:
     net = talking(ring(5), ["n0"])
     gone = net["n2"].identity.node_addr

@@ -301,6 +301,38 @@ def test_decisions_follow_every_change() -> None:
     assert node.router.next_hop(target, node.now) is None
 
 
+def test_nothing_is_relayed_back_to_where_it_came_from() -> None:
+    node = Node(4, [1, 2])
+    node.hear(1, 0)
+    node.hear(2, 0)
+    node.hear_filter(1, [6])
+    target = ADDRESSES[6]
+    known = [target, ADDRESSES[2], ADDRESSES[0]]
+    node.router.coordinate_cache.insert(target, known, node.now)
+    assert node.router.onward_hop(target, ADDRESSES[3], node.now) == ADDRESSES[1]
+    assert node.router.onward_hop(target, ADDRESSES[1], node.now) == ADDRESSES[2]
+    assert node.router.coordinates_for(target, node.now) == known
+
+
+def test_coordinates_that_only_lead_back_are_forgotten_and_asked_for() -> None:
+    node = Node(4, [1])
+    node.hear(1, 0)
+    target = ADDRESSES[6]
+    node.router.coordinate_cache.insert(target, [target, ADDRESSES[0]], node.now)
+    assert node.router.next_hop(target, node.now) == ADDRESSES[1]
+    assert node.router.onward_hop(target, ADDRESSES[1], node.now) is None
+    assert node.router.coordinates_for(target, node.now) is None
+    signal = node.router.routing_error(target, b"", 0, node.now)
+    assert signal is not None
+    assert parse_signal(signal[4:]) == CoordinatesRequired(target, ADDRESSES[4])
+
+
+def test_what_a_peer_sends_to_itself_is_not_sent_back() -> None:
+    node = Node(4, [1])
+    node.hear(1, 0)
+    assert node.router.onward_hop(ADDRESSES[1], ADDRESSES[1], node.now) is None
+
+
 def test_link_costs_take_effect_with_the_next_tick() -> None:
     node = Node(4, [1, 2])
     for peer in (1, 2):

@@ -78,6 +78,15 @@ def test_across_trees_only_a_filter_can_lead() -> None:
     assert nearest_hop(mine, destination, neighbours([3, 0], knowing={3: [7]}), lambda _: None) == addr(3)
 
 
+def test_an_excluded_peer_leaves_the_next_best_one() -> None:
+    table = neighbours([3, 0], [4, 0], knowing={3: [7], 4: [7]})
+    mine, destination = path([9, 8, 0]), path([7, 0])
+    assert nearest_hop(mine, destination, table, lambda _: None) == addr(3)
+    assert nearest_hop(mine, destination, table, lambda _: None, excluded=addr(3)) == addr(4)
+    del table[addr(4)]
+    assert nearest_hop(mine, destination, table, lambda _: None, excluded=addr(3)) is None
+
+
 tree_path = st.lists(st.integers(1, 8), max_size=4, unique=True).map(lambda nodes: [*nodes, 0])
 
 
