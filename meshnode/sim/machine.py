@@ -22,7 +22,7 @@ from .medium import DEFAULT_MTU, Medium, Station
 WALL_START = 1_700_000_000.0
 """Unix time at the beginning of every simulation."""
 
-LOOKUP_REQUEST = 0x30
+LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x30, 0x31
 
 Tamper = Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
 """Rewrites the (neighbour, link message) pairs a dishonest node is about to send."""
@@ -34,6 +34,7 @@ class Observer:
 
     `messages` counts link messages received, by type. `history` is told of each change of peers and parents:
     (time, kind, node, other). `hops` counts how far datagrams had come when they arrived, `lookup_hops` requests.
+    `lookup_heard` is called with (node, neighbour, message type) for each request or response that reached a node.
     """
 
     messages: dict[int, int]
@@ -42,6 +43,7 @@ class Observer:
     lookup_hops: dict[int, int]
     history: list[tuple[float, str, str, str]]
     parent_changed: Callable[[], None] = lambda: None
+    lookup_heard: Callable[[str, str, int], None] = lambda node, neighbour, kind: None
 
     @classmethod
     def new(cls) -> Observer:
@@ -72,12 +74,14 @@ class SimNode(Node):
         observer.messages[kind] = observer.messages.get(kind, 0) + len(plaintexts)
         nbytes = sum(map(len, plaintexts))
         observer.message_bytes[kind] = observer.message_bytes.get(kind, 0) + nbytes
-        if kind == LOOKUP_REQUEST:
-            self._watch_lookup(plaintexts[0])
+        if kind in (LOOKUP_REQUEST, LOOKUP_RESPONSE):
+            observer.lookup_heard(self.label, self.name_of(peer.node_addr), kind)
+            self._count_hops(kind, plaintexts[0])
         super()._dispatch(peer, plaintexts, ce, now)
 
-    def _watch_lookup(self, plaintext: bytes) -> None:
-        if plaintext[13:29] == self.identity.node_addr and len(plaintext) > 45:
+    def _count_hops(self, kind: int, plaintext: bytes) -> None:
+        """Note how far a request has come that asks for ourselves."""
+        if kind == LOOKUP_REQUEST and plaintext[13:29] == self.identity.node_addr and len(plaintext) > 45:
             hops = self.settings.lookup.ttl - plaintext[45] + 1
             self.observer.lookup_hops[hops] = self.observer.lookup_hops.get(hops, 0) + 1
 

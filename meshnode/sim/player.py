@@ -1,13 +1,12 @@
 """A page that plays a run: where everybody is, the tree, the links and how good they are, lookups, losses, events.
 
-Recording looks at a simulation between its steps and listens to control messages. A simulation that is not recorded
-knows nothing of it and pays nothing for it; one that is does exactly what it would do otherwise.
+Recording looks at a simulation between its steps and is told of lookups on their way. A recorded simulation does
+exactly what it would do otherwise.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from html import escape
 from importlib import resources
 from math import isfinite
@@ -15,7 +14,7 @@ from typing import Any
 
 from meshnode.mesh.link import PeerLink
 
-from .machine import LOOKUP_REQUEST, Machine, SimNode
+from .machine import LOOKUP_REQUEST, LOOKUP_RESPONSE, Machine
 from .result import Result
 from .run import Simulation
 from .scenario import Scenario
@@ -27,23 +26,7 @@ MOST_LOOKUPS = 20_000
 MOST_EVENTS = 5_000
 MOST_LOST = 1_000
 
-LOOKUP_RESPONSE = 0x31
 _LOOKUPS = {LOOKUP_REQUEST: 0, LOOKUP_RESPONSE: 1}
-
-Hear = Callable[[SimNode, bytes, int], None]
-"""`hear(node, neighbour, kind)` is told of a lookup message that reached a node."""
-
-
-class OverheardNode(SimNode):
-    """A node whose lookups are recorded; otherwise a `SimNode` like others."""
-
-    hear: Hear
-
-    def _dispatch(self, peer: PeerLink, plaintexts: list[bytes], ce: bool, now: float) -> None:
-        kind = plaintexts[0][4]
-        if kind in _LOOKUPS:
-            self.hear(self, peer.node_addr, kind)
-        super()._dispatch(peer, plaintexts, ce, now)
 
 
 class Recorder:
@@ -71,27 +54,18 @@ class Recorder:
         # Whole multiples of a step, so that invariants are looked at when they would be anyway.
         steps = max(1, -int(-scenario.duration / scenario.checks.interval // MOST_FRAMES))
         every = steps * scenario.checks.interval
+        self._world.observer.lookup_heard = self._heard
         while simulation.now < scenario.duration:
             simulation.advance(min(every, scenario.duration - simulation.now))
-            self._listen()
             self._frames.append(self._frame())
         return simulation.finish()
 
     # -- while it runs
 
-    def _listen(self) -> None:
-        """Overhear every node that started since."""
-        for machine in self._world.machines:
-            node = machine.node
-            if type(node) is SimNode:
-                node.__class__ = OverheardNode
-                node.__dict__["hear"] = self._heard
-
-    def _heard(self, node: SimNode, neighbour: bytes, kind: int) -> None:
-        source = self._numbers.get(node.name_of(neighbour))
+    def _heard(self, node: str, neighbour: str, kind: int) -> None:
+        source = self._numbers.get(neighbour)
         if source is not None and len(self._lookups) < MOST_LOOKUPS:
-            moment = round(self._simulation.now, 3)
-            self._lookups.append([moment, _LOOKUPS[kind], source, self._numbers[node.label]])
+            self._lookups.append([round(self._simulation.now, 3), _LOOKUPS[kind], source, self._numbers[node]])
 
     def _frame(self) -> dict[str, Any]:
         """What is different from the frame before."""
