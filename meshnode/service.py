@@ -38,9 +38,10 @@ from meshnode.control.status import Daemon
 from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.ipv6.hosts import HostMap
+from meshnode.ipv6.interface import MeshInterface
 from meshnode.ipv6.name_service import NameService
-from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
-from meshnode.ipv6.tun import TunDevice, TunError
+from meshnode.ipv6.netsetup import NetworkSetupError
+from meshnode.ipv6.tun import TunDevice
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.core import Node
 from meshnode.node.events import PeerRefused
@@ -48,12 +49,15 @@ from meshnode.node.peering import PeerAddress, PeerConfig
 from meshnode.node.surroundings import Surroundings
 from meshnode.settings import mesh_settings
 from meshnode.transports.interfaces import TransportError
+from meshnode.transports.network_watch import NetworkWatch
 from meshnode.transports.registry import factory
 
 EXIT_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
 
 _LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only Linux has the former
 
 _log = Logger(namespace="meshnode")
 
@@ -110,9 +114,14 @@ def fail(line: str, status: int = 1) -> NoReturn:
 
 
 class MonotonicClock:
-    """A reactor's timers with a clock that never jumps."""
+    """A reactor's timers, with a clock that is never set but goes on while the machine is suspended.
 
-    seconds = staticmethod(time.monotonic)
+    So a node that was suspended for long knows that its peers have given it up.
+    """
+
+    @staticmethod
+    def seconds() -> float:
+        return time.clock_gettime(_CLOCK)
 
     def __init__(self, reactor: Any) -> None:
         self.callLater = reactor.callLater
@@ -203,12 +212,12 @@ class MeshnodeService(Service):
         world = Surroundings(clock, time.time, os.urandom, random.SystemRandom(), self.hosts, self.log, self.access)
         settings: MeshSettings = mesh_settings(self.config.node)
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
-        self.tun: TunDevice | None = None
-        self.tun_state = "configured" if self.config.tun.enabled else "disabled"
+        tun = self.config.tun
+        self.interface = MeshInterface(reactor, tun.name, self.identity.ipv6, tun.mtu, self) if tun.enabled else None
+        self._network_watch = NetworkWatch(reactor, self.node.network_changed)
         self.name_service: NameService | None = None
         self.operators: OperatorSide | None = None
-        self._network = NetworkSetup(reactor)
-        self._stopping = False
+        self._is_running = self._stopping = False
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
 
     # -- start
@@ -219,11 +228,11 @@ class MeshnodeService(Service):
         self._announce()
         self.hosts.report()
         self.access.report()
-        if self.config.tun.enabled:
-            self._network.prepare()
+        if self.interface is not None:
+            self.interface.prepare()
         self._start_transports()
-        if self.config.tun.enabled:
-            self._open_tun()
+        if self.interface is not None:
+            self.interface.open()
         self._start_names()
 
     def startService(self) -> None:  # noqa: N802
@@ -263,7 +272,8 @@ class MeshnodeService(Service):
                 started.addErrback(self._started_late, instance_path(kind, name))
             self.node.transports.add(transport)
         if not len(self.node.transports):
-            self._network.cancel()
+            if self.interface is not None:
+                self.interface.cancel()
             configured = any(True for _ in self.config.transports.each())
             remedy = "see the lines above" if configured else "none is configured; write transports: {udp: {}}"
             fail(f"Failed to start node: node start failed: no operational transports ({remedy})")
@@ -273,25 +283,6 @@ class MeshnodeService(Service):
         """A transport that took its time did not come up."""
         reason.trap(TransportError)
         self._degrade(reason.getErrorMessage() + where(path, self.loaded.places))
-
-    def _open_tun(self) -> None:
-        tun = TunDevice(self._reactor, self.config.tun.name, self.config.tun.mtu, self)
-        try:
-            tun.open()
-        except TunError as error:
-            self._no_tun(str(error))
-            return
-        self.tun = tun
-        clock = self.node.world.clock
-        self.node.ipv6.adapter = Ipv6Adapter(
-            self.identity.ipv6, self.node.ipv6, tun, self.node.transports.mtu, clock.seconds
-        )
-
-    def _no_tun(self, reason: str) -> None:
-        self.tun_state = "failed"
-        self.node.ipv6.adapter = None
-        self._network.cancel()
-        self._degrade(f"no TUN interface, everything else works: {reason}")
 
     def _start_names(self) -> None:
         dns = self.config.dns
@@ -314,7 +305,7 @@ class MeshnodeService(Service):
             self.socket_path,
             section.persistent or section.nsec is not None,
             tuple(sorted({kind for kind, _name, _section in self.config.transports.each()})),
-            lambda: ("-" if self.tun is None else self.tun.name, self.tun_state),
+            self._interface_status,
             tuple(str(path) for path in self.loaded.paths),
             self.log,
         )
@@ -325,14 +316,15 @@ class MeshnodeService(Service):
 
     async def _finish_start(self) -> None:
         self._stop_on_signals()
-        if self.tun is not None:
-            await self._configure_tun(self.tun)
+        problem = self._network_watch.start()
+        if problem is not None:
+            self.log("warn", problem)
+        if self.interface is not None:
+            await self.interface.up()
         self.log("info", "FIPS running")
         notify("READY=1")
-        if self.tun is not None and self.name_service is not None:
-            line = await self.name_service.interface_up(self.tun.name, may_configure=os.geteuid() == 0)
-            if line is not None:
-                self.log("info", line)
+        self._is_running = True
+        await self._lead_names_to_us()
 
     def _stop_on_signals(self) -> None:
         """Take SIGTERM and SIGINT as orders to stop in good order, exit status 0 (spec 05 section 1).
@@ -346,18 +338,6 @@ class MeshnodeService(Service):
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
-
-    async def _configure_tun(self, tun: TunDevice) -> None:
-        try:
-            await self._network.configure(tun.name, self.identity.ipv6, self.config.tun.mtu)
-        except NetworkSetupError as error:
-            tun.close()
-            self.tun = None
-            self._no_tun(str(error))
-            return
-        tun.start()
-        self.tun_state = "active"
-        self.log("info", f"TUN {tun.name} up: {self.identity.peer.ipv6_text}, mtu {self.config.tun.mtu}")
 
     # -- stop
 
@@ -385,25 +365,51 @@ class MeshnodeService(Service):
                 self.log("warn", problem)
         for transport in self.node.transports:
             await _maybe(transport.stop())
-        if self.tun is not None:
-            self.tun.close()
-        try:
-            await self._network.remove()
-        except NetworkSetupError as error:
-            self.log("warn", str(error))
+        self._network_watch.stop()
+        if self.interface is not None:
+            try:
+                await self.interface.close()
+            except NetworkSetupError as error:
+                self.log("warn", str(error))
 
-    # -- what the TUN device tells (`TunHost`)
+    # -- what lives on the interface (`InterfaceHost`)
+
+    def interface_open(self, device: TunDevice) -> None:
+        """Lead packets for this host to `device`."""
+        clock = self.node.world.clock
+        self.node.ipv6.adapter = Ipv6Adapter(
+            self.identity.ipv6, self.node.ipv6, device, self.node.transports.mtu, clock.seconds
+        )
+
+    async def interface_up(self, name: str) -> None:
+        """Tell; a resolver that was set up for an interface that vanished is set up again."""
+        self.log("info", f"TUN {name} up: {self.identity.peer.ipv6_text}, mtu {self.config.tun.mtu}")
+        if self._is_running:
+            await self._lead_names_to_us()
+
+    async def _lead_names_to_us(self) -> None:
+        if self.interface is None or self.interface.device is None or self.name_service is None:
+            return
+        line = await self.name_service.interface_up(self.interface.name, may_configure=os.geteuid() == 0)
+        if line is not None:
+            self.log("info", line)
+
+    def interface_down(self, reason: str) -> None:
+        """Go on for everything else, without an interface until there is one again."""
+        self.node.ipv6.adapter = None
+        self._degrade(f"no TUN interface, everything else works: {reason}")
+
+    def _interface_status(self) -> tuple[str, str]:
+        interface = self.interface
+        if interface is None:
+            return "-", "disabled"
+        return "-" if interface.device is None else interface.name, interface.state
 
     def packets_read(self, packets: list[bytes]) -> None:
         self.node.packets_read(packets)
 
     def burst_ended(self) -> None:
         self.node.burst_ended()
-
-    def tun_lost(self, reason: str) -> None:
-        """The device went away under us: the node goes on for everything else."""
-        self.tun = None
-        self._no_tun(reason)
 
     # -- small things
 

@@ -110,7 +110,7 @@ class TunHost(Protocol):
         """Everything read in this reactor turn has been handed over."""
 
     def tun_lost(self, reason: str) -> None:
-        """The device is gone, for good and not by `TunDevice.close`. Called once."""
+        """The device is gone, and not by `TunDevice.close`; another one may be made in its place. Called once."""
 
 
 class TunCounters:
@@ -219,7 +219,7 @@ class TunDevice:
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         """Note that the reactor found the descriptor unusable."""
-        self._lose("somebody removed it; start the node again to have it back")
+        self._lose("somebody removed it")
 
     def doRead(self) -> None:  # noqa: N802
         """Hand one burst of packets to the host."""

@@ -21,6 +21,7 @@ from .events import (
     PeerSilent,
     SessionEnded,
     SessionOpened,
+    StoodStill,
 )
 from .names import Names
 from .transports import TransportTable
@@ -75,6 +76,9 @@ class Chronicle:
 
     def path_broken(self, target: bytes) -> None:
         self._events.publish(PathBroken(self._name(target), target.hex()))
+
+    def stood_still(self, seconds: float) -> None:
+        self._events.publish(StoodStill(seconds))
 
     def path_mtu(self, peer: PeerLink, mtu: int, limited: bool) -> None:
         self._events.publish(PathMtuFound(peer.identity.npub, self._name(peer.node_addr), mtu, limited))

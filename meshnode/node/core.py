@@ -57,6 +57,7 @@ from meshnode.mesh.settings import MeshSettings
 from meshnode.transports.interfaces import ITransport, ITransportHost
 from meshnode.wire.link import SESSION_DATAGRAM
 
+from .alarm import ASLEEP_SECS, Alarm
 from .chronicle import Chronicle
 from .connections import Connections
 from .events import EventHub
@@ -66,13 +67,12 @@ from .names import Names
 from .path_choice import PathChoice
 from .path_mtus import PathMtus
 from .peering import PeerConfig, Peering
-from .surroundings import DelayedCall, Surroundings
+from .surroundings import Surroundings
 from .transport_events import TransportEvents
 from .transports import TransportTable
 
 _ROUTER_TYPES = frozenset((0x10, 0x20, 0x30, 0x31))
 _KEEPS_TIME = frozenset(("running", "degraded"))
-_LEAST_DELAY = 0.005
 _MOST_ROUNDS = 100
 
 PortService = Callable[[bytes, Delivery], None]
@@ -141,8 +141,7 @@ class Node(TransportEvents):
         self.peering = Peering(
             self.links, self.transports, settings, world.random, lambda text: world.log("warn", text)
         )
-        self._timer: DelayedCall | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(world.clock, self._on_alarm)
         self._next_tick = now
 
     # -- life
@@ -167,9 +166,7 @@ class Node(TransportEvents):
         self.links.shut_down(now)
         self._settle(now)
         self.burst_ended()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        self._alarm.cancel()
         self.state = "stopped"
 
     def register(self, identity: PeerIdentity, alias: str | None = None) -> None:
@@ -395,6 +392,8 @@ class Node(TransportEvents):
 
     def _trust_changed(self, peer: PeerLink, now: float) -> None:
         """A peer fell silent or speaks again: route by that, and look for a way around a direct peer."""
+        if peer.doubtful:
+            self.links.probe_elsewhere(peer, self.peering.alternatives(peer.identity, peer.path))
         if peer.distrusted:
             self.chronicle.peer_silent(peer)
         self.router.set_trust(peer.node_addr, peer.doubtful, not peer.distrusted, now, self.world.wall())
@@ -444,21 +443,21 @@ class Node(TransportEvents):
             return
         machines = (self.links, self.router, self.sessions, self.peering)
         deadlines = [deadline for machine in machines if (deadline := machine.next_deadline()) is not None]
-        when = min([self._next_tick, *deadlines])
-        if self._timer is not None and self._timer.active():
-            if self._timer_at <= when:
-                return
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self.world.clock.callLater(max(when - now, _LEAST_DELAY), self._on_timer)
+        self._alarm.set(min([self._next_tick, *deadlines]), now)
 
-    def _on_timer(self) -> None:
-        now = self.world.clock.seconds()
-        self._timer = None
+    def _on_alarm(self, now: float, late: float) -> None:
         try:
+            if late >= ASLEEP_SECS:
+                self._woke(late, now)
             self._serve(now)
         finally:
             self._arm(now)
+
+    def _woke(self, slept: float, now: float) -> None:
+        """The machine was suspended, or this process stopped: nobody's silence meanwhile means anything."""
+        self.chronicle.stood_still(slept)
+        self.links.woke(slept, now)
+        self.peering.surroundings_changed(now)
 
     def _serve(self, now: float) -> None:
         """Let every machine do what its time has come for."""

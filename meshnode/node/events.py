@@ -270,6 +270,19 @@ class TransportState(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class StoodStill(Event):
+    """The node did nothing for a while, because the machine slept or the process was stopped; it asks for its peers."""
+
+    KIND: ClassVar[str] = "stood_still"
+    LEVEL: ClassVar[str] = "warn"
+    SUBSYSTEM: ClassVar[str] = "node"
+    seconds: float
+
+    def text(self) -> str:
+        return f"stood still for {self.seconds:.0f} s; looking where the peers are"
+
+
+@dataclass(slots=True, frozen=True)
 class ConfigurationReloaded(Event):
     """The configuration was read again. Keys that took effect, and keys that will at the next start."""
 
@@ -313,6 +326,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     NameResolved,
     LimitReached,
     TransportState,
+    StoodStill,
     ConfigurationReloaded,
     ConfigurationRefused,
 )

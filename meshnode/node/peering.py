@@ -183,7 +183,8 @@ class Peering:
         """Where else than at `current` a peer that has fallen silent might be, the best first."""
         known = self.known.get(identity.node_addr)
         paths = [] if known is None else [self._path(candidate.address) for candidate in known.in_turn()]
-        return [path for path in paths if path is not None and path != current][:PARALLEL_DIALS]
+        others = [path for path in paths if path is not None and path != current]
+        return [path for path in others if self._transports.connector(path[0]) is None][:PARALLEL_DIALS]
 
     # -- what happened to links
 

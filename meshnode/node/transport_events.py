@@ -1,10 +1,11 @@
-"""What transports tell a node besides frames (`ITransportHost`)."""
+"""What a node hears of the network besides frames: from its transports (`ITransportHost`) and from the machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from meshnode.identity import Identity, IdentityError, PeerIdentity
+from meshnode.mesh.link import LinkLayer
 from meshnode.transports.interfaces import ITransport
 
 from .connections import Connections
@@ -24,6 +25,7 @@ class TransportEvents:
     connections: Connections
     events: EventHub
     identity: Identity
+    links: LinkLayer
     names: Names
     path_mtus: PathMtus
     peering: Peering
@@ -36,6 +38,14 @@ class TransportEvents:
     def run(self, action: Callable[[float], None]) -> None:
         """Do `action(now)` to a machine from outside, and deliver what comes of it."""
         raise NotImplementedError
+
+    def network_changed(self) -> None:
+        """An interface, an address or a route of this machine came or went: show the peers where we are, dial anew."""
+        self.run(self._network_changed)
+
+    def _network_changed(self, now: float) -> None:
+        self.links.show_ourselves(now)
+        self.peering.surroundings_changed(now)
 
     def connected(self, transport: ITransport, address: str) -> None:
         self.run(lambda now: self._connected(transport, address, now))

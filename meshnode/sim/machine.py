@@ -126,9 +126,7 @@ class SimNode(Node):
     def cut_power(self) -> None:
         """Stop without a word and without a trace."""
         self.state = "stopped"
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
 
     def name_of(self, node_addr: bytes) -> str:
         """The name of a machine in the scenario, or the head of an address nobody has."""

@@ -231,3 +231,22 @@ def test_a_peer_that_moves_is_followed() -> None:
     net.run(0.5)
     assert b.node.links.peers[a.identity.node_addr].path[1] == "a-elsewhere"
     pass_both_ways(net, a, b)
+
+
+def test_a_node_that_stood_still_keeps_its_peers_and_says_so() -> None:
+    net, a, b = pair()
+    net.run(5)
+    net.clock.advance(20)
+    net.run(2)
+    assert any("stood still for" in text for _, text in a.log)
+    assert not any("removed" in text for _, text in a.log + b.log)
+    pass_both_ways(net, a, b)
+
+
+def test_a_node_shows_itself_when_its_network_changed() -> None:
+    net, a, b = pair()
+    net.run(5)
+    a.transport.move("a-elsewhere")
+    a.node.network_changed()
+    net.run(0.1)
+    assert b.node.links.peers[a.identity.node_addr].path[1] == "a-elsewhere"

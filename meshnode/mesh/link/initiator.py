@@ -83,6 +83,12 @@ class Initiator:
                 self.forget(handshake)
                 self._table.events.append(DialFailed(handshake.remote, path, reason))
 
+    def probe_elsewhere(self, peer: PeerLink, paths: list[Path]) -> None:
+        """Ask for a silent peer at other addresses, too, with the handshake that probes it where it was."""
+        peer.alternatives = paths
+        if peer.rekey is not None:
+            self._table.outbound += [(path, peer.rekey.frame) for path in paths]
+
     def rekey_due(self, peer: PeerLink, now: float) -> bool:
         """Whether the keys of `peer` are used up (spec 01 section 8.1)."""
         settings = self._table.settings.rekey
@@ -160,6 +166,9 @@ class Initiator:
             table.heartbeat(peer, now)
         elif handshake.peer is peer:
             if peer.doubtful:
+                if path != peer.path:
+                    # Only the peer can have answered, just now, and nothing else reaches it: it is there.
+                    table.move(peer, path)
                 table.spoke(peer, now)
             peer.last_heard = now
             table.cut_over(peer, epoch, now)
@@ -223,6 +232,8 @@ class Initiator:
         if handshake.peer is not None:
             handshake.path = handshake.peer.path
         self._table.outbound.append((handshake.path, handshake.frame))
+        if handshake.peer is not None and handshake.peer.doubtful:
+            self._table.outbound += [(path, handshake.frame) for path in handshake.peer.alternatives]
         handshake.resent(self._table.settings.rate_limit, now)
         if handshake.peer is not None and handshake.peer.is_silent(now):
             handshake.next_resend = min(handshake.next_resend, now + _PROBE_GAP)
@@ -243,4 +254,8 @@ class Initiator:
             return
         table.send(peer, Disconnect(DisconnectReason.RESTART).encode(), now)
         table.remove(peer, "lost rekey answer", redial=False)
+        self.start_over(peer, now)
+
+    def start_over(self, peer: PeerLink, now: float) -> None:
+        """Dial a peer that was just removed where it was."""
         self._begin(peer.identity, peer.path, None, now)

@@ -78,6 +78,9 @@ class LinkLayer:
         self._initiator = Initiator(self._table, admit)
         self._watch = Watch(self._table, self._initiator)
         self.dial = self._initiator.dial
+        self.probe_elsewhere = self._initiator.probe_elsewhere
+        self.show_ourselves = self._watch.show_ourselves
+        self.woke = self._watch.woke
         self.seal = self._table.seal
         self.send = self._table.send
 

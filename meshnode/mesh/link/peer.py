@@ -33,12 +33,15 @@ class PeerLink:
 
     Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
     rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes. A `doubtful` peer
-    is being probed because it is silent, a `distrusted` one did not answer that either. `mtu_limit` is the longest
-    frame that gets through, if that is less than the transport promises.
+    is being probed because it is silent, also at its `alternatives`, a `distrusted` one did not answer that either. A
+    `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of life. `mtu_limit` is the
+    longest frame that gets through, if that is less than the transport promises.
     """
 
     __slots__ = (
+        "alternatives",
         "answered_rekey_at",
+        "busy",
         "bytes_recv",
         "bytes_sent",
         "consecutive_failures",
@@ -59,6 +62,8 @@ class PeerLink:
         "mtu_limit",
         "mtu_probe",
         "node_addr",
+        "nudged_at",
+        "packets_at_tick",
         "packets_recv",
         "packets_sent",
         "path",
@@ -109,6 +114,10 @@ class PeerLink:
         self.doubtful = self.distrusted = False
         self.mtu_probe: MtuProbe | None = None
         self.mtu_limit = UNLIMITED
+        self.alternatives: list[Path] = []
+        self.busy = False
+        self.nudged_at = now
+        self.packets_at_tick = 0
         self.soundings = 0
         self.sounded_at = now
         self.sounding_budget = TokenBucket(_SOUNDING_SECS, _SOUNDING_SHARE, now)

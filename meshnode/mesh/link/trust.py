@@ -68,6 +68,11 @@ class Trust:
         self.expectant = True
         self.report_at = now
 
+    def woke(self, now: float) -> None:
+        """Time passed in which we did not listen: what was not heard then means nothing."""
+        if self.report_at is not None:
+            self.report_at = now
+
     def lose(self, now: float) -> None:
         """Note that the peer is not relied on from now on."""
         if now - self._lost_at > FORGIVEN_AFTER:

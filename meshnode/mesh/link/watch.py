@@ -13,6 +13,9 @@ LINK_DEAD = "link dead: nothing heard"
 _EARLY_REPORTS = (0.1, 0.3, 0.7)
 """Seconds after promotion at which reports leave besides the ticks: a link should be measured before it is judged."""
 
+_BUSY_FRAMES = 20
+_NUDGE_AFTER = 0.25
+_SIGNS_OF_LIFE = 3
 _SOUNDINGS = 5
 _SOUNDING_GAP = 0.15
 MESSAGE_OVERHEAD = 36
@@ -40,6 +43,7 @@ class Watch:
             if now - peer.promoted_at <= _EARLY_REPORTS[-1] + 0.1:
                 self._report(peer, now)
             self._sound(peer, now)
+            self._nudge(peer, now)
             self._judge(peer, now)
         self._set_alarm(now)
 
@@ -59,6 +63,8 @@ class Watch:
                 self._initiator.rekey(peer, now)
             self.probe_mtu(peer, now)
             self._judge(peer, now)
+            peer.busy = peer.packets_recv - peer.packets_at_tick >= _BUSY_FRAMES
+            peer.packets_at_tick = peer.packets_recv
             if peer.measurement.quality.is_vague() and peer.sounding_budget.allow(now):
                 peer.soundings = _SOUNDINGS
         self._set_alarm(now)
@@ -85,6 +91,41 @@ class Watch:
             peer.sounded_at = now
             self._table.send(peer, Heartbeat().encode(), now)
 
+    def _nudge(self, peer: PeerLink, now: float) -> None:
+        """Answer a stream that stopped with a sign of life.
+
+        It may have stopped because we are behind a translator that forgot us: the peer goes on at the address that our
+        frame comes from (spec 01 section 9.3).
+        """
+        if peer.busy and now - peer.last_heard >= _NUDGE_AFTER and peer.nudged_at < peer.last_heard:
+            peer.nudged_at = now
+            self._table.heartbeat(peer, now)
+
+    # -- what happened to this machine
+
+    def show_ourselves(self, now: float) -> None:
+        """Our own address may be another one now: let every peer see where we are."""
+        for peer in self._table.peers.values():
+            peer.soundings = max(peer.soundings, _SIGNS_OF_LIFE)
+            peer.sounded_at = now - _SOUNDING_GAP
+        self._table.watch_at = now
+
+    def woke(self, slept: float, now: float) -> None:
+        """We did nothing for `slept` seconds: ask every peer whether it is still there, and judge nobody for silence.
+
+        Whoever must have given us up meanwhile is met as for the first time.
+        """
+        table = self._table
+        for peer in list(table.peers.values()):
+            if slept >= table.settings.link_dead_timeout_secs:
+                table.remove(peer, "slept for longer than a link lasts", redial=True)
+                self._initiator.start_over(peer, now)
+                continue
+            peer.last_heard = max(peer.last_heard, now - peer.trust.patience(peer.measurement.srtt_ms))
+            peer.trust.woke(now)
+            self._initiator.rekey(peer, now)
+        table.watch_at = now
+
     def _judge(self, peer: PeerLink, now: float) -> None:
         """Probe a silent peer with a fresh handshake; doubt it meanwhile, and distrust it when nothing comes back."""
         silent = peer.is_silent(now)
@@ -103,6 +144,8 @@ class Watch:
     def _due(self, peer: PeerLink, now: float) -> float:
         """When `peer` is to be looked at next, other things being equal."""
         early = next((peer.promoted_at + age for age in _EARLY_REPORTS if peer.promoted_at + age > now), _NEVER)
+        if peer.busy and peer.nudged_at < peer.last_heard:
+            early = min(early, max(peer.last_heard, now) + _NUDGE_AFTER)
         if peer.soundings:
             early = min(early, peer.sounded_at + _SOUNDING_GAP)
         if peer.distrusted:

@@ -1,0 +1,140 @@
+"""The TUN interface of a node through its life: made, configured, and made again when somebody removes it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.defer import ensureDeferred
+
+from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
+from meshnode.ipv6.tun import TunDevice, TunError, TunSystem
+
+FIRST_RETRY_SECS = 1.0
+LONGEST_RETRY_SECS = 60.0
+
+
+class InterfaceHost(Protocol):
+    """What lives on a `MeshInterface`."""
+
+    def interface_open(self, device: TunDevice) -> None:
+        """Packets for the host may be written to `device` from now on."""
+
+    async def interface_up(self, name: str) -> None:
+        """The interface has its address and its routes, and is read."""
+
+    def interface_down(self, reason: str) -> None:
+        """There is no interface, until `interface_open` is called again."""
+
+    def packets_read(self, packets: list[bytes]) -> None:
+        """Take IPv6 packets from the host, in order; never an empty list."""
+
+    def burst_ended(self) -> None:
+        """Everything read in this reactor turn has been handed over."""
+
+
+class MeshInterface:
+    """Interface `name` with mesh address `ipv6` (16 bytes) and `mtu`.
+
+    `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes is replaced:
+    tried after a second, then ever less often, for as long as it takes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        ipv6: bytes,
+        mtu: int,
+        host: InterfaceHost,
+        network: NetworkSetup | None = None,
+        system: TunSystem | None = None,
+    ) -> None:
+        self.name = name
+        self.state = "configured"
+        self.device: TunDevice | None = None
+        self._reactor = reactor
+        self._ipv6 = ipv6
+        self._mtu = mtu
+        self._host = host
+        self._network = network or NetworkSetup(reactor)
+        self._system = system
+        self._timer: Any = None
+        self._delay = FIRST_RETRY_SECS
+        self._closed = False
+
+    def prepare(self) -> None:
+        """Start early what `up` will need."""
+        self._network.prepare()
+
+    def cancel(self) -> None:
+        """End what `prepare` started."""
+        self._network.cancel()
+
+    def open(self) -> None:
+        """Make the interface; trouble is told as `interface_down`."""
+        device = TunDevice(self._reactor, self.name, self._mtu, self, self._system)
+        try:
+            device.open()
+        except TunError as error:
+            self._fail(str(error))
+            return
+        self.device = device
+        self._host.interface_open(device)
+
+    async def up(self) -> None:
+        """Configure the interface and begin to read; trouble is told as `interface_down`."""
+        device = self.device
+        if device is None:
+            return
+        try:
+            await self._network.configure(self.name, self._ipv6, self._mtu)
+        except NetworkSetupError as error:
+            if self.device is device:
+                device.close()
+                self._fail(str(error))
+            return
+        if self.device is device:
+            device.start()
+            self.state = "active"
+            self._delay = FIRST_RETRY_SECS
+            await self._host.interface_up(self.name)
+
+    async def close(self) -> None:
+        """Remove the interface and all that was configured with it. Raises NetworkSetupError."""
+        self._closed = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        device, self.device = self.device, None
+        if device is not None:
+            device.close()
+        await self._network.remove()
+
+    # -- what the device tells (`TunHost`)
+
+    def packets_read(self, packets: list[bytes]) -> None:
+        self._host.packets_read(packets)
+
+    def burst_ended(self) -> None:
+        self._host.burst_ended()
+
+    def tun_lost(self, reason: str) -> None:
+        self._fail(reason)
+        self._try_later()
+
+    def _fail(self, reason: str) -> None:
+        self.device = None
+        self.state = "failed"
+        self._network.cancel()
+        self._host.interface_down(reason)
+
+    # -- again
+
+    def _try_later(self) -> None:
+        self._timer = self._reactor.callLater(self._delay, lambda: ensureDeferred(self._try_again()))
+        self._delay = min(2 * self._delay, LONGEST_RETRY_SECS)
+
+    async def _try_again(self) -> None:
+        self.open()
+        await self.up()
+        if self.device is None and not self._closed:
+            self._try_later()
