@@ -15,7 +15,7 @@ from meshnode.node import events
 from meshnode.node.events import EVENTS, KEPT, KINDS, Event, EventHub, LimitReached, PeerSilent, Record
 from tests.unit.node_rig import MeshNet
 
-SAMPLES: dict[str, Any] = {"str": "x", "int": 3, "bool": True, "list[str]": ["a.b"]}
+SAMPLES: dict[str, Any] = {"str": "x", "int": 3, "float": 2.5, "bool": True, "list[str]": ["a.b"]}
 
 
 def sample(kind: type[Event]) -> Event:
