@@ -1,6 +1,7 @@
 """`meshctl`: look at a running node and tell it what to do (spec 06 section 8).
 
-Exit status: 0 success; 1 the command failed, one line on standard error says why; 2 wrong usage.
+Exit status: 0 success; 1 the command failed, one line on standard error says why, or what was asked is not so; 2 wrong
+usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,14 +14,35 @@ from collections.abc import Callable, Sequence
 from meshnode import __version__
 
 from .client import ToolError
-from .commands import access, keys, links, show
+from .commands import (
+    access,
+    bench,
+    history,
+    journal,
+    keys,
+    links,
+    overview,
+    peers,
+    reach,
+    report,
+    shell,
+    show,
+)
 from .options import FAILURE, INTERRUPTED, SUCCESS, Words, common_options
 
 COMMANDS: Sequence[Callable[[Words], None]] = (
+    overview.add_to,
     show.add_to,
+    history.add_to,
+    reach.add_to,
     links.add_to,
+    peers.add_to,
     access.add_to,
+    journal.add_to,
+    bench.add_to,
+    report.add_to,
     keys.add_to,
+    shell.add_to,
 )
 """What makes up the command line, in the order of its help."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from .client import Client, ToolError
 
 PREFIX = "npub1"
-_LISTS = (("show_peers", "peers"), ("show_identity_cache", "entries"))
+_LISTS = (("show_peers", "peers"), ("show_identity_cache", "entries"), ("show_known_peers", "peers"))
 
 
 def hosts_path(platform: str = sys.platform) -> str:
@@ -31,25 +31,48 @@ def resolve(name: str, client: Client, path: str | None = None) -> str:
     return npub if npub is not None else _from_node(name, hosts, client)
 
 
+def known_names(client: Client, path: str | None = None) -> list[str]:
+    """Every name `resolve` would take, for completion. Raises `ToolError` when the node does not answer."""
+    names = {fields[0] for fields in _entries(hosts_path() if path is None else path)}
+    for command, key in _LISTS:
+        names |= {row["display_name"] for row in _rows(client, command, key) if row["npub"]}
+    return sorted(name for name in names if " " not in name)
+
+
 def _from_file(name: str, path: str) -> str | None:
     """The last entry for `name`; a file that cannot be read has none."""
+    found = [npub for known, npub in _entries(path) if known.lower() == name.lower()]
+    return found[-1] if found else None
+
+
+def _entries(path: str) -> list[tuple[str, str]]:
+    """Names and npubs of a hosts file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.split() for line in file]
     except OSError:
-        return None
-    found = [fields[1] for fields in lines if len(fields) == 2 and fields[0].lower() == name.lower()]
-    return found[-1] if found else None
+        return []
+    return [(fields[0], fields[1]) for fields in lines if len(fields) == 2 and not fields[0].startswith("#")]
 
 
 def _from_node(name: str, hosts: str, client: Client) -> str:
     for command, key in _LISTS:
-        found = sorted(_called(name, client.ask(command).get(key, ())))
+        found = sorted(_called(name, _rows(client, command, key)))
         if len(found) > 1:
             raise ToolError(f"{name!r} is not one node but {len(found)}: {', '.join(found)}; give the npub")
         if found:
             return found[0]
     raise ToolError(f"unknown node {name!r}: it is not an npub, not in {hosts}, and not a name the node knows")
+
+
+def _rows(client: Client, command: str, key: str) -> Iterable[dict[str, Any]]:
+    """A list of the node's; empty when it is a node of another kind that does not have it."""
+    try:
+        return list(client.ask(command).get(key, ()))
+    except ToolError as error:
+        if str(error).startswith("unknown command"):
+            return ()
+        raise
 
 
 def _called(name: str, rows: Iterable[dict[str, Any]]) -> set[str]:

@@ -317,6 +317,32 @@ def _refusals(refusals: list[Data], now: float) -> list[str]:
     return table(("AGO", "TIMES", "WHEN", "AT", "NODE"), rows)
 
 
+def listening_sockets(data: Data, now: float) -> list[str]:
+    words = {"accept": "reachable", "drop": "closed", "no_firewall": "reachable", "unknown": "perhaps"}
+    head = [] if data["firewall_active"] else ["no firewall (table inet fips): whatever listens can be reached"]
+    rows = [
+        (
+            row["proto"],
+            row["port"],
+            "every address" if row["wildcard_bind"] else "mesh address",
+            words.get(row["filter"], row["filter"]),
+            row["process"],
+            row["pid"],
+        )
+        for row in data["sockets"]
+    ]
+    titles = ("PROTO", "PORT", "LISTENS ON", "FROM THE MESH", "PROGRAM", "PID")
+    return [*head, *table(titles, rows, "no program listens on the mesh")]
+
+
+def native_flows(data: Data, now: float) -> list[str]:
+    rows = [
+        (row["flow_id"], _short(row["peer"]), row["local_port"], row["remote_port"], row["state"], row["queued"])
+        for row in data["flows"]
+    ]
+    return table(("FLOW", "PEER", "PORT", "THEIR PORT", "STATE", "QUEUED"), rows, "no flows of local programs")
+
+
 VIEWS: Mapping[str, View] = {
     "status": status,
     "peers": peers,
@@ -330,6 +356,8 @@ VIEWS: Mapping[str, View] = {
     "transports": transports,
     "routing": routing,
     "identity-cache": identity_cache,
+    "listening-sockets": listening_sockets,
+    "native-flows": native_flows,
     "metrics": metrics,
     "acl": acl,
 }

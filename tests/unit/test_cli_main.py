@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -66,7 +67,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path / "control.sock")
     for view in ("status", "peers", "identity_cache", "transports"):
         case = next(c for c in load(f"control/show_{view}")["cases"] if c["case"].startswith("busy root"))
-        daemon.answers[f"show_{view}"] = case["answer"]
+        daemon.answers[f"show_{view}"] = copy.deepcopy(case["answer"])
+    daemon.answers["show_known_peers"] = {"status": "error", "message": "unknown command: show_known_peers"}
     yield daemon
     daemon.close()
 

@@ -1,0 +1,65 @@
+"""`meshctl peer`: peers this node is to be connected with, now and, when asked, after its next start."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..client import ToolError
+from ..names import resolve
+from ..options import Words, add_peer, client, emit
+from ..peer_file import config_file, drop_peer, save_peer
+from .links import add_endpoint, check_endpoint
+
+_SAVE = "write it into the configuration file as well"
+_FILE = "the configuration file; without it, the last one the node has read"
+
+
+def add_to(words: Words) -> None:
+    verbs = words.group("peer", "add a peer, or remove one, without a restart", ("add", "remove"))
+    add = verbs.add("add", "be connected with a peer from now on", _add)
+    add_peer(add)
+    add_endpoint(add)
+    add.add_argument("--alias", metavar="NAME", help="what to call it")
+    _add_saving(add)
+    remove = verbs.add("remove", "end the link with a peer and do not come back to it", _remove)
+    add_peer(remove)
+    _add_saving(remove)
+
+
+def _add_saving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--save", action="store_true", help=_SAVE)
+    parser.add_argument("--file", metavar="FILE", help=_FILE)
+
+
+def _add(options: argparse.Namespace) -> None:
+    check_endpoint(options.address, options.transport)
+    node = client(options)
+    npub = resolve(options.peer, node)
+    params = {"npub": npub, "address": options.address, "transport": options.transport}
+    if options.alias is not None:
+        params["alias"] = options.alias
+    data = node.ask("peer_add", params)
+    lines = [f"added {options.alias or npub}; `meshctl peers` shows how it goes"]
+    if options.save:
+        file = config_file(node, options.file)
+        data["saved"] = save_peer(file, npub, options.alias, options.transport, options.address)
+        data["file"] = str(file)
+        lines.append(f"written into {file}" if data["saved"] else f"{file} has it already")
+    emit(data, options, lambda: lines)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    node = client(options)
+    npub = resolve(options.peer, node)
+    try:
+        data = node.ask("peer_remove", {"npub": npub})
+        lines = [f"removed {npub}"]
+    except ToolError as error:
+        if not options.save:
+            raise
+        data, lines = {"npub": npub, "was_configured": False, "was_connected": False}, [f"the node says: {error}"]
+    if options.save:
+        file = config_file(node, options.file)
+        data["saved"], data["file"] = drop_peer(file, npub), str(file)
+        lines.append(f"taken out of {file}" if data["saved"] else f"{file} does not have it")
+    emit(data, options, lambda: lines)
