@@ -80,6 +80,7 @@ def test_filters_and_their_figures(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", BLOOM["fpr_boundary"], ids=lambda v: str(v["set_bits"]))
 def test_the_cap_on_the_false_positive_rate(vector: dict[str, Any]) -> None:
+    """Spec 03, section 5.3."""
     bits = (1 << 8 * vector["leading_0xff_bytes"]) - 1
     assert false_positive_rate(bits) == vector["fpr_k5"]
     for cap, key in ((0.05, "accepted_at_0_05"), (0.10, "accepted_at_0_10"), (0.20, "accepted_at_0_20")):
@@ -111,6 +112,7 @@ def test_split_horizon_and_tree_peers_only() -> None:
 
 
 def test_mesh_size_counts_the_union_once() -> None:
+    """Spec 03, section 5.7."""
     vector = BLOOM["mesh_size"][0] if isinstance(BLOOM["mesh_size"], list) else BLOOM["mesh_size"]
     exchange = Exchange([addr(1), addr(2)], [])
     assert exchange.filters.mesh_size() is None
@@ -151,6 +153,7 @@ def test_strangers_and_old_sequences_are_refused() -> None:
 
 
 def test_a_refused_filter_leaves_the_old_one_and_its_sequence() -> None:
+    """Spec 03, section 5.4."""
     exchange = Exchange([addr(1)], [])
     exchange.receive(addr(1), 1, sequence=1)
     assert not exchange.receive(addr(1), (1 << 8192) - 1, sequence=2)

@@ -117,6 +117,7 @@ def test_a_cross_link_alone_cannot_start_a_lookup() -> None:
 
 
 def test_attempts_follow_the_ladder_each_with_a_fresh_id() -> None:
+    """Spec 03, section 7.6."""
     rig = Rig()
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.lookups.start(FAR.node_addr, 0.0)
@@ -244,6 +245,7 @@ def test_an_answer_without_a_way_back_is_counted() -> None:
 
 
 def test_requests_go_on_to_tree_peers_with_one_hop_less() -> None:
+    """Spec 03, section 7.3."""
     rig = Rig()
     for knowing in (PARENT, CROSS):
         rig.reach(knowing.node_addr, FAR.node_addr)
@@ -284,6 +286,7 @@ def test_our_own_request_come_back_is_dropped_and_its_answer_stays_ours() -> Non
     [(77, 1.0, "req_duplicate"), (78, 1.999, "req_forward_rate_limited"), (78, 2.0, "req_forwarded")],
 )
 def test_repeated_requests_are_held_in_check(request_id: int, now: float, counter: str) -> None:
+    """Spec 03, section 7.3."""
     rig = Rig()
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.request(77)
@@ -312,6 +315,7 @@ def test_request_memory_is_bounded_and_fades() -> None:
 
 
 def test_answers_travel_back_once_with_the_smallest_mtu() -> None:
+    """Spec 03, section 7.5."""
     rig = Rig()
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.request(77)

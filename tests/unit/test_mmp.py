@@ -55,6 +55,7 @@ def test_receiver_reports_match_the_reference(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", MMP["sender_sequences"])
 def test_sender_reports_match_the_reference(vector: dict[str, Any]) -> None:
+    """Spec 03, section 11.3."""
     link, messages = measurement(), []
     for step in vector["steps"].split(";"):
         if step[0] == "R":
@@ -112,6 +113,7 @@ def test_no_report_without_frames() -> None:
 
 @pytest.mark.parametrize(("mode", "types"), [("full", [1, 2]), ("lightweight", [2]), ("minimal", [])])
 def test_the_mode_decides_what_is_sent(mode: MmpMode, types: list[int]) -> None:
+    """Spec 03, section 11.7."""
     link = measurement(mode=mode)
     link.sent(1, 3, 5, 300)
     link.received(1, 5, 100, ce=False, now=0.0)
@@ -129,6 +131,7 @@ def test_session_reports_carry_their_type_before_the_body() -> None:
 
 
 def test_link_intervals_follow_the_round_trip_time() -> None:
+    """Spec 03, section 11.7."""
     schedule, vector = ReportSchedule("link"), MMP["link_report_intervals"]
     assert (schedule.sender_ms, schedule.receiver_ms) == (200, 200)
     seen = []
@@ -213,6 +216,7 @@ def published(quality: Quality) -> dict[str, float | None]:
 
 @pytest.mark.parametrize("vector", MMP["metrics_sequences"], ids=lambda v: v["note"])
 def test_metrics_match_the_reference(vector: dict[str, Any]) -> None:
+    """Spec 03, sections 11.5 and 11.6."""
     quality, snapshots, firsts = Quality(), [], []
     for step in vector["steps"]:
         if step["op"] == "receiver_report":
@@ -293,6 +297,7 @@ def test_a_rekey_keeps_what_was_learned_and_restarts_what_is_counted() -> None:
 
 @pytest.mark.parametrize("vector", MMP["spin_bit"], ids=lambda v: f"{v['role']} {v['steps']}")
 def test_spin_bit(vector: dict[str, Any]) -> None:
+    """Spec 03, section 11.8."""
     link, seen = measurement(initiator=vector["role"] == "initiator"), []
     for step in vector["steps"].split(";"):
         bit, counter, now = (int(part) for part in step.split(":"))

@@ -32,6 +32,7 @@ def play(steps: str) -> list[str]:
 
 @pytest.mark.parametrize("vector", SEQUENCES[:2], ids=lambda v: v["note"])
 def test_reference_sequences(vector: dict[str, object]) -> None:
+    """Spec 03, section 11.9."""
     assert play(str(vector["steps"])) == vector["results"]
 
 

@@ -8,63 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.identity import Identity, PeerIdentity
-from meshnode.mesh.bloom import filter_of
+from meshnode.identity import Identity
 from meshnode.mesh.next_hop import RouteClass
 from meshnode.mesh.router import CoordinatesChanged, ParentChanged, Router
 from meshnode.mesh.settings import MeshSettings, TreeSettings
-from meshnode.wire.bloom import FilterAnnounce
 from meshnode.wire.signals import CoordinatesRequired, MtuExceeded, PathBroken, parse_signal
 from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
-from tests.unit.mesh_rig import VECTORS, WALL, addr, path, sorted_identities
-
-NODES = sorted_identities(8)
-ADDRESSES = [node.node_addr for node in NODES]
-TREE, FILTER = 0x10, 0x20
-
-
-def announce(*nodes: int, sequence: int = 1, **changes: Any) -> TreeAnnounce:
-    """A signed announce of nodes[0] with the path through the others."""
-    parent = ADDRESSES[nodes[min(1, len(nodes) - 1)]]
-    entries = [AncestryEntry(ADDRESSES[n], sequence, 5) for n in nodes]
-    signer: Identity = changes.get("signer", NODES[nodes[0]])
-    signature = signer.sign(declaration_bytes(ADDRESSES[nodes[0]], parent, sequence, 5), bytes(32))
-    return TreeAnnounce(sequence, 5, parent, entries, signature)
-
-
-class Node:
-    """A router under test, with peers it is told to have."""
-
-    def __init__(self, me: int, peers: list[int], **sections: Any) -> None:
-        self.now = 100.0
-        self.known: dict[bytes, PeerIdentity] = {}
-        self.costs: dict[bytes, float] = {}
-        settings = MeshSettings(**sections)
-        self.router = Router(NODES[me], settings, bytes, self.now, WALL, self.costs.get, self.known.get)
-        for peer in peers:
-            self.up(peer)
-
-    def up(self, peer: int, mtu: int = 1472) -> None:
-        self.router.peer_up(NODES[peer].peer, mtu, self.now, WALL)
-
-    def hear(self, *nodes: int, sequence: int = 1, **changes: Any) -> None:
-        body = announce(*nodes, sequence=sequence, **changes).encode()[1:]
-        self.router.message(ADDRESSES[nodes[0]], TREE, body, self.now, WALL)
-
-    def hear_filter(self, peer: int, members: list[int], sequence: int = 1) -> None:
-        bits = filter_of(ADDRESSES[n] for n in members).to_bytes(1024, "little")
-        body = FilterAnnounce(sequence, 5, 1, bits).encode()[1:]
-        self.router.message(ADDRESSES[peer], FILTER, body, self.now, WALL)
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.router.handle_timeout(self.now, WALL + self.now)
-
-    def said(self) -> list[tuple[int, int]]:
-        """Drain the output: (receiver, message type) in order."""
-        out, self.router.outbound = self.router.outbound, []
-        return [(ADDRESSES.index(peer), message[0]) for peer, message in out]
-
+from tests.unit.mesh_rig import VECTORS, WALL, addr, path
+from tests.unit.router_rig import ADDRESSES, FILTER, NODES, TREE, Node, announce
 
 # Announces: the receive pipeline
 
@@ -118,6 +69,7 @@ def test_a_new_link_is_greeted_with_announce_and_filter() -> None:
 
 
 def test_taking_a_parent_tells_everybody_after_the_interval() -> None:
+    """Spec 03, sections 3.7 and 3.10."""
     node = Node(3, [1, 4])
     node.pass_time(0)
     node.said()
@@ -150,6 +102,7 @@ def test_following_the_parent_is_announced_only_when_the_path_changed() -> None:
 
 
 def test_a_parent_below_ourselves_is_left() -> None:
+    """Spec 03, sections 3.6 and 3.7, the row LOOP_DROP."""
     node = Node(3, [1])
     node.hear(1, 0)
     node.pass_time(1)
@@ -163,6 +116,7 @@ def test_a_parent_below_ourselves_is_left() -> None:
 
 
 def test_a_worse_root_is_answered() -> None:
+    """Spec 03, section 3.9."""
     node = Node(0, [3])
     node.pass_time(1)
     node.said()
@@ -183,6 +137,7 @@ def test_becoming_root_when_the_only_smaller_one_disappears() -> None:
 
 
 def test_losing_the_parent_keeps_the_backoff_and_marks_all() -> None:
+    """Spec 03, section 3.11."""
     node = Node(3, [1, 4])
     node.hear(1, 0)
     node.pass_time(1)
@@ -250,6 +205,7 @@ def test_a_position_too_deep_for_a_link_is_not_sent_and_does_not_block_filters()
 
 
 def test_the_tick_repeats_announces_and_filters_every_minute() -> None:
+    """Spec 03, section 3.10."""
     node = Node(3, [1])
     node.pass_time(1)
     node.said()

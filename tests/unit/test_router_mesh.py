@@ -137,6 +137,7 @@ def test_a_converged_mesh_is_quiet() -> None:
 
 
 def test_two_meshes_merge_under_the_smaller_root() -> None:
+    """Spec 03, section 3.12."""
     net = MeshNet(6)
     for a, b in ((0, 2), (2, 4), (1, 3), (3, 5)):
         net.link(a, b)
@@ -149,6 +150,7 @@ def test_two_meshes_merge_under_the_smaller_root() -> None:
 
 
 def test_a_partition_makes_a_root_on_the_far_side_and_heals() -> None:
+    """Spec 03, section 3.12."""
     net = chain(6)
     net.unlink(2, 3)
     net.run(20)

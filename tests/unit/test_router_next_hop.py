@@ -92,6 +92,7 @@ tree_path = st.lists(st.integers(1, 8), max_size=4, unique=True).map(lambda node
 
 @given(tree_path, tree_path, st.lists(tree_path, max_size=5), st.sets(st.integers(1, 8)))
 def test_every_hop_is_strictly_nearer(mine: list[int], goal: list[int], peers: list[list[int]], know: set[int]) -> None:
+    """Spec 03, section 8."""
     mine, goal = [50, *mine], [60, *goal]
     places = [[100 + n, *places] for n, places in enumerate(peers)]
     table = neighbours(*places, knowing={100 + n: [60] for n in know})

@@ -45,6 +45,7 @@ def two() -> tuple[Net, Node, Node]:
 def test_coordinates_required_is_answered_with_a_warmup_a_lookup_and_coordinates(
     two: tuple[Net, Node, Node],
 ) -> None:
+    """Spec 03, section 10.4."""
     _net, a, b = two
     assert feed(a, CoordinatesRequired(b.address, REPORTER)) == [LookupWanted(b.address)]
     assert [message[1] & CP for _to, message in a.sent] == [CP]
@@ -65,6 +66,7 @@ def test_a_broken_path_also_forgets_coordinates_and_path_mtu(two: tuple[Net, Nod
 
 
 def test_warmups_in_response_share_one_limiter(two: tuple[Net, Node, Node]) -> None:
+    """Spec 03, section 10.4."""
     net, a, b = two
     for _ in range(10):
         feed(a, CoordinatesRequired(b.address, REPORTER))
@@ -92,6 +94,7 @@ def test_an_mtu_below_the_floor_is_only_counted(two: tuple[Net, Node, Node]) -> 
 
 @pytest.mark.parametrize("at", range(3))
 def test_signals_about_ourselves_or_from_the_destination_are_forged(two: tuple[Net, Node, Node], at: int) -> None:
+    """Spec 03, section 10.3."""
     _net, a, b = two
     expected = [0, 0, 0, 2, 2]
     expected[at] = 2

@@ -32,6 +32,7 @@ def verdict(vector: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("vector", VECTORS["parent_evaluation"], ids=lambda v: v["note"])
 def test_parent_evaluation(vector: dict[str, Any]) -> None:
+    """Spec 03, section 3.5."""
     assert verdict(vector) == vector["result"]
 
 
@@ -51,6 +52,7 @@ def test_hysteresis_is_clamped() -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["flap_dampening"], ids=lambda v: v["note"])
 def test_dampening(vector: dict[str, Any]) -> None:
+    """Spec 03, section 3.8."""
     damper = SwitchDamper(
         TreeSettings(
             hold_down_secs=vector["hold_down_secs"],
@@ -126,6 +128,7 @@ def test_a_parent_below_a_larger_root_makes_us_root_under_the_same_declaration()
 
 
 def test_hold_down_vetoes_the_discretionary_and_lets_the_mandatory_pass() -> None:
+    """Spec 03, section 3.8."""
     situation = Situation(5)
     situation.place(3, 1)
     situation.tree.set_parent(ADDRESSES[3], 0.0, WALL)

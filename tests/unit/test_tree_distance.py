@@ -27,6 +27,7 @@ def cache(capacity: int = 10, ttl: float = 300) -> CoordinateCache:
 
 @pytest.mark.parametrize("vector", VECTORS["tree_distance"], ids=lambda v: f"{v['a']} {v['b']}")
 def test_distances(vector: dict[str, Any]) -> None:
+    """Spec 03, section 4."""
     a, b = path(vector["a"]), path(vector["b"])
     expected = INFINITE if vector["distance"] is None else vector["distance"]
     assert distance(a, b) == distance(b, a) == expected
@@ -35,6 +36,7 @@ def test_distances(vector: dict[str, Any]) -> None:
 
 
 def test_an_entry_is_valid_up_to_its_expiry() -> None:
+    """Spec 03, section 6.1."""
     store = cache(ttl=300)
     assert store.insert(addr(1), path([1, 0]), 1000.0)
     assert store.get(addr(1), 1300.0) == path([1, 0])
@@ -43,6 +45,7 @@ def test_an_entry_is_valid_up_to_its_expiry() -> None:
 
 
 def test_only_touching_renews() -> None:
+    """Spec 03, section 6.1."""
     store = cache(ttl=300)
     store.insert(addr(1), path([1, 0]), 0.0)
     store.get(addr(1), 250.0)
@@ -55,6 +58,7 @@ def test_only_touching_renews() -> None:
 
 
 def test_a_full_cache_evicts_the_least_recently_used() -> None:
+    """Spec 03, section 6.1."""
     store = cache(capacity=2)
     store.insert(addr(1), path([1, 0]), 0.0)
     store.insert(addr(2), path([2, 0]), 1.0)

@@ -54,6 +54,7 @@ def test_a_declaration_signs_forty_eight_bytes(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", TREE["announce"], ids=names(TREE["announce"], "note"))
 def test_announces_have_the_recorded_bytes_signature_and_verdict(case: dict[str, Any]) -> None:
+    """Spec 03, sections 3.1 to 3.3."""
     announce, signer = announce_of(case), Identity.parse(SECRET_OF[case["signer"]])
     assert announce.encode().hex() == case["message"]
     assert len(announce.encode()) == case["length"]
@@ -100,6 +101,7 @@ def test_filters_parse_or_are_refused_as_recorded(case: dict[str, Any]) -> None:
 
 
 def test_a_filter_announce_takes_1035_bytes_exactly() -> None:
+    """Spec 03, section 5.1."""
     announce = FilterAnnounce(7, HASH_COUNT, SIZE_CLASS, bytes(range(256)) * 4)
     assert len(announce.encode()) == 1035
     assert parse_link_message(announce.encode()) == announce
@@ -119,6 +121,7 @@ def test_a_proof_covers_request_target_and_coordinates(case: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("case", LOOKUP["request"], ids=names(LOOKUP["request"], "request_id"))
 def test_requests_have_the_recorded_bytes(case: dict[str, Any]) -> None:
+    """Spec 03, section 7.1."""
     request = LookupRequest(
         int(case["request_id"]),
         address(case["target"]),
@@ -152,6 +155,7 @@ def test_responses_have_the_recorded_bytes_and_proof(case: dict[str, Any]) -> No
 
 
 def test_lookups_never_go_without_coordinates() -> None:
+    """Spec 03, section 2: mandatory coordinates."""
     request = LookupRequest(1, bytes(16), bytes(16), 64, 0, [])
     response = LookupResponse(1, bytes(16), 1280, [], bytes(64))
     for message in (request, response):
