@@ -67,7 +67,7 @@ def test_every_section_with_rules_has_a_test_that_names_it() -> None:
 
 @pytest.mark.parametrize("plaintext", [b"\x7f", b"\x7fwhatever", b"\x02short"])
 def test_what_means_nothing_is_ignored_and_still_a_sign_of_life(plaintext: bytes) -> None:
-    """Section 2: an unknown type counts for liveness and for the measurement; nothing at all does not (spec 01, 5.2)."""
+    """Section 2: an unknown type counts for liveness and measurement; nothing at all does not (spec 01, 5.2)."""
     received, heard, refused = after_sending(plaintext)
     assert (received, refused) == (after_sending(None)[0] + 1, 0)
     assert heard > after_sending(None)[1]
