@@ -48,12 +48,16 @@ def peers(data: Data, now: float) -> list[str]:
                 percent(row.get("mmp", {}).get("loss_rate")),
                 size(row["stats"]["bytes_sent"]),
                 size(row["stats"]["bytes_recv"]),
-                f"{row.get('transport_type', '?')} {row.get('transport_addr', '?')}",
+                f"{row.get('transport_type', '?')} {row.get('transport_addr', '?')}{_doubts(row)}",
             )
             for row in data["peers"]
         ],
         "no peers",
     )
+
+
+def _doubts(row: Data) -> str:
+    return f" ({row['trust']})" if "trust" in row else ""
 
 
 def links(data: Data, now: float) -> list[str]:

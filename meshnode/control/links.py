@@ -46,9 +46,17 @@ def _peer_row(view: View, peer: PeerLink, somebody_measured: bool) -> dict[str, 
         "nostr_traversal": _NO_TRAVERSAL,
         "mmp": link_quality(peer.measurement),
         **({} if transport is None else {"transport_type": transport.kind}),
+        **_doubts(peer),
         **_security(peer),
         **_position(view, peer, somebody_measured),
     }
+
+
+def _doubts(peer: PeerLink) -> dict[str, str]:
+    """Ours: a silent peer is `doubtful` while it is probed, and `distrusted` once that had no answer."""
+    if peer.distrusted:
+        return {"trust": "distrusted"}
+    return {"trust": "doubtful"} if peer.doubtful else {}
 
 
 def _traffic(peer: PeerLink) -> dict[str, int]:

@@ -37,6 +37,12 @@ def test_a_peer_is_one_line_with_its_place_in_the_tree() -> None:
     assert re.search(r"^bee +child +23\.4 ms +0\.0% .* udp 10\.72\.1\.2:2121$", shown("peers", "busy root"), re.M)
 
 
+def test_a_peer_that_is_not_relied_on_says_so() -> None:
+    rows = next(c for c in load("control/show_peers")["cases"] if c["answer"]["data"]["peers"])["answer"]["data"]
+    silent = {"peers": [{**rows["peers"][0], "trust": "distrusted"}]}
+    assert VIEWS["peers"](silent, NOW)[1].endswith(" (distrusted)")
+
+
 def test_the_status_names_the_root_or_this_node() -> None:
     assert "root this node" in shown("status", "busy root")
     assert "root 691d5300900c4adb07eaae24ab41898e" in shown("status", "busy transit")

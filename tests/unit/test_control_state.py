@@ -18,6 +18,7 @@ from meshnode.identity import Identity
 from meshnode.mesh.session import CloseReason
 from meshnode.mesh.settings import MeshSettings, RekeySettings
 from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.transports.memory import LinkQuality
 from tests.unit.node_rig import WALL_START, MeshHost, MeshNet
 from tests.unit.vectors import load
 
@@ -263,6 +264,29 @@ def test_a_rekey_shows_until_the_old_keys_are_gone() -> None:
     )
     chain.talk(12)
     assert "rekey_draining" not in operator.ask("show_peers")["peers"][0]
+
+
+def test_a_silent_peer_is_doubtful_then_distrusted_then_trusted_again() -> None:
+    net = MeshNet()
+    a, b = net.host("a"), net.host("b")
+    b.start()
+    a.start(b)
+    net.run(15)
+    operator, seen = Operator(a, net), []
+    net.medium.set_quality("b", "a", LinkQuality(loss=1.0))
+    for _ in range(10):
+        net.run(1)
+        (peer,) = operator.ask("show_peers")["peers"]
+        seen.append((peer.get("trust"), peer["connectivity"]))
+    assert list(dict.fromkeys(seen)) == [
+        (None, "connected"),
+        ("doubtful", "connected"),
+        ("distrusted", "stale"),
+    ]
+    net.medium.set_quality("b", "a", None)
+    net.run(5)
+    (peer,) = operator.ask("show_peers")["peers"]
+    assert ("trust" in peer, peer["connectivity"]) == (False, "connected")
 
 
 def test_lookups_redials_and_waiting_packets_are_shown() -> None:
