@@ -25,6 +25,7 @@ from .commands import (
     peers,
     reach,
     report,
+    screen,
     shell,
     show,
 )
@@ -40,6 +41,7 @@ COMMANDS: Sequence[Callable[[Words], None]] = (
     access.add_to,
     journal.add_to,
     bench.add_to,
+    screen.add_to,
     report.add_to,
     keys.add_to,
     shell.add_to,

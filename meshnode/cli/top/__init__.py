@@ -1,0 +1,1 @@
+"""`meshtop`: the live screen of a node. Needs textual, the extra `top`."""
