@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -51,6 +51,9 @@ from meshnode.settings import mesh_settings
 from meshnode.transports.interfaces import TransportError
 from meshnode.transports.network_watch import NetworkWatch
 from meshnode.transports.registry import factory
+
+if TYPE_CHECKING:
+    from meshnode.gateway.gateway import Gateway
 
 EXIT_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
@@ -218,6 +221,7 @@ class MeshnodeService(Service):
         self.name_service: NameService | None = None
         self.operators: OperatorSide | None = None
         self._is_running = self._stopping = False
+        self.gateway: Gateway | None = None
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
 
     # -- start
@@ -325,6 +329,23 @@ class MeshnodeService(Service):
         notify("READY=1")
         self._is_running = True
         await self._lead_names_to_us()
+        await self._start_gateway()
+
+    async def _start_gateway(self) -> None:
+        """Run the gateway of the local network in here, if the file says so (`meshnode.gateway.embedded`)."""
+        section = self.config.gateway
+        if not self.config.meshnode.gateway.embedded or section is None or not section.enabled:
+            return
+        from meshnode.gateway.gateway import Gateway
+        from meshnode.gateway.plan import GatewayError, plan
+
+        try:
+            gateway = Gateway(plan(self.config, self.loaded.places), self._reactor, self.log)
+            self.gateway = gateway
+            await gateway.start()
+        except GatewayError as error:
+            self.gateway = None
+            self._degrade(f"no gateway for the local network, everything else works: {error}")
 
     def _stop_on_signals(self) -> None:
         """Take SIGTERM and SIGINT as orders to stop in good order, exit status 0 (spec 05 section 1).
@@ -349,6 +370,8 @@ class MeshnodeService(Service):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
+        if self.gateway is not None:
+            await self.gateway.stop()
         try:
             if self.operators is not None:
                 await self.operators.stop()

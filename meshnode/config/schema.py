@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from meshnode.config.keys import (
     BOOL,
     TEXT,
+    TEXTS,
     U8,
     U16,
     U32,
@@ -171,7 +172,7 @@ class PortForwardSection(Section):
 
 
 class ConntrackSection(Section):
-    """Connection tracking times, in seconds; read for compatibility, without effect."""
+    """Connection tracking times, in seconds, set for the whole machine where the file names them."""
 
     tcp_established: int = key(U64, 432000, "Established TCP.", nullable=True)
     udp_timeout: int = key(U64, 30, "UDP without answer.", nullable=True)
@@ -188,7 +189,7 @@ class GatewayDnsSection(Section):
 
 
 class GatewaySection(Section):
-    """The gateway of a local network into the mesh; read and checked, but not run by this version."""
+    """The gateway of a local network into the mesh: run by meshnode-gateway, or by `meshnode.gateway.embedded`."""
 
     TITLE: ClassVar[str] = "the gateway section"
 
@@ -206,6 +207,13 @@ class AccessSection(Section):
 
     allow_file: str = key(TEXT, str(ALLOW_FILE), "Nodes that are always welcome.", nullable=True)
     deny_file: str = key(TEXT, str(DENY_FILE), "Nodes that are not; `ALL` for everybody else.", nullable=True)
+
+
+class GatewayExtrasSection(Section):
+    """What our gateway can do beyond the `gateway` section."""
+
+    embedded: bool = key(BOOL, False, "Run the gateway inside the node instead of as the program meshnode-gateway.")
+    lan_interfaces: list[str] = key(TEXTS, [], "Further interfaces with hosts, besides `gateway.lan_interface`.")
 
 
 class MeshnodeSection(Section):
@@ -229,6 +237,7 @@ class MeshnodeSection(Section):
     access: AccessSection = block(AccessSection)
     metrics: MetricsSection = block(MetricsSection)
     web: WebSection = block(WebSection)
+    gateway: GatewayExtrasSection = block(GatewayExtrasSection)
 
 
 class Config(Section):

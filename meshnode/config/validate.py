@@ -302,8 +302,8 @@ def _outside_range(config: Config) -> Iterator[str]:
 
 
 def _overridden(config: Config) -> Iterator[str]:
-    if config.gateway is not None and config.gateway.enabled:
-        yield "gateway.enabled has no effect: this version has no LAN gateway"
+    if config.meshnode.gateway.embedded and (config.gateway is None or not config.gateway.enabled):
+        yield "meshnode.gateway.embedded has no effect: gateway.enabled is not true"
     for path, _, udp in _udp(config):
         if udp.outbound_only and udp.bind_addr != type(udp)().bind_addr:
             yield f"{path}.bind_addr is ignored because outbound_only is true"

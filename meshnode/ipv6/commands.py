@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
@@ -26,15 +26,18 @@ class Finished(NamedTuple):
     errors: bytes
 
 
-Run = Callable[[Sequence[str]], Awaitable[Finished]]
-"""Runs a command given as its argument list and never fails: trouble is a status other than 0."""
+class Run(Protocol):
+    """Runs a command given as its argument list and never fails: trouble is a status other than 0."""
+
+    def __call__(self, arguments: Sequence[str], *, text: str = "") -> Awaitable[Finished]:
+        """Run `arguments`; `text` is what the command reads."""
 
 
 def command_runner(reactor: Any, timeout: float = 15.0) -> Run:
     """Return a `Run` that starts processes on `reactor` and kills them after `timeout` seconds."""
 
-    async def run(arguments: Sequence[str]) -> Finished:
-        command = _Command(reactor, timeout)
+    async def run(arguments: Sequence[str], *, text: str = "") -> Finished:
+        command = _Command(reactor, timeout, text.encode())
         try:
             reactor.spawnProcess(command, arguments[0], list(arguments), env=_ENVIRONMENT)
         except OSError as error:
@@ -47,16 +50,19 @@ def command_runner(reactor: Any, timeout: float = 15.0) -> Run:
 class _Command(ProcessProtocol):
     """Collects bounded output and the exit status."""
 
-    def __init__(self, reactor: Any, timeout: float) -> None:
+    def __init__(self, reactor: Any, timeout: float, text: bytes) -> None:
         self.finished: Deferred[Finished] = Deferred()
         self._reactor = reactor
         self._timeout = timeout
+        self._text = text
         self._collected = {1: bytearray(), 2: bytearray()}
         self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Start the clock; commands get no input."""
+        """Start the clock, and give the command what it reads."""
         self._timer = self._reactor.callLater(self._timeout, self._kill)
+        if self._text:
+            self._process.write(self._text)
         self._process.closeStdin()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803

@@ -17,7 +17,7 @@ from twisted.internet.protocol import DatagramProtocol
 from meshnode.ipv6.dns_message import Query, is_reply_to, server_failure
 
 _MAX_PENDING = 128
-_SERVER_SECONDS = 3.0
+SERVER_SECONDS = 3.0
 _MAX_REPLY = 65535
 
 Reply = Callable[[bytes], None]
@@ -36,25 +36,36 @@ class ForwardCounters:
 class Forwarder:
     """Sends whole queries to `servers`, (IP literal, port) in order of preference, and hands back what they answer.
 
-    `reactor` provides listenUDP and callLater; `entropy` is shaped like os.urandom.
+    `reactor` provides listenUDP and callLater; `entropy` is shaped like os.urandom. A server gets `patience` seconds.
     """
 
-    def __init__(self, servers: Sequence[tuple[str, int]], reactor: Any, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        servers: Sequence[tuple[str, int]],
+        reactor: Any,
+        entropy: Callable[[int], bytes],
+        patience: float = SERVER_SECONDS,
+    ) -> None:
         self.servers = tuple(servers)
+        self.patience = patience
         self.reactor = reactor
         self.counters = ForwardCounters()
         self._entropy = entropy
         self._pending: set[_Exchange] = set()
 
-    def ask(self, message: bytes, query: Query, reply: Reply) -> None:
-        """Forward `message`, already parsed as `query`; `reply` is called at most once, with the client's own id."""
+    def ask(self, message: bytes, query: Query, reply: Reply) -> bool:
+        """Forward `message`, already parsed as `query`; `reply` is called at most once, with the client's own id.
+
+        False when too many questions are open already: this one is dropped.
+        """
         if len(self._pending) >= _MAX_PENDING:
             self.counters.dropped += 1
-            return
+            return False
         self.counters.asked += 1
         exchange = _Exchange(self, message, query, self._entropy(2), reply)
         self._pending.add(exchange)
         exchange.next_server()
+        return True
 
     def stop(self) -> None:
         """Forget every open question."""
@@ -102,7 +113,7 @@ class _Exchange:
         if attempt.unreachable:
             self._release()
             return False
-        self._timer = self._owner.reactor.callLater(_SERVER_SECONDS, self.next_server)
+        self._timer = self._owner.reactor.callLater(self._owner.patience, self.next_server)
         return True
 
     def _received(self, reply: bytes) -> None:

@@ -14,13 +14,16 @@ from struct import error as StructError  # noqa: N812
 
 MAX_MESSAGE = 4096
 """Largest query looked at, in bytes."""
+TYPE_SOA = 6
 TYPE_AAAA = 28
+TYPE_ANY = 255
 CLASS_IN = 1
 
 _HEADER = Struct(">6H")
 _QUESTION_TAIL = Struct(">HH")
 _RECORD_TAIL = Struct(">HHIH")
-_QR, _AA, _RESERVED, _OPCODE = 0x8000, 0x0400, 0x0040, 0x7800
+_QR, _AA, _RD, _RA, _RESERVED, _OPCODE = 0x8000, 0x0400, 0x0100, 0x0080, 0x0040, 0x7800
+_SOA_NUMBERS = Struct(">5I")
 _CLASSES = frozenset({1, 2, 3, 4, 254, 255})
 _CLASS_TOP_BIT = 0x8000
 _MAX_QUESTIONS = 8
@@ -40,6 +43,7 @@ class Rcode(IntEnum):
     SERVFAIL = 2
     NXDOMAIN = 3
     NOTIMP = 4
+    REFUSED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,56 @@ def encode_answer(query: Query, rcode: int, address: bytes | None = None, ttl: i
 
     Id, operation code and questions are those of the query; every other flag is clear. `ttl` is in seconds.
     """
-    counts = (len(query.questions), int(address is not None), 0, 0)
-    out = bytearray(_HEADER.pack(query.message_id, _QR | _AA | query.flags & _OPCODE | rcode, *counts))
-    offsets: dict[tuple[bytes, ...], int] = {}
-    for question in query.questions:
-        _write_name(out, question.labels, offsets)
-        out += _QUESTION_TAIL.pack(question.qtype, question.qclass)
-    if address is not None:
-        _write_name(out, tuple(query.questions[0].name.split(b".")), offsets)
-        out += _RECORD_TAIL.pack(TYPE_AAAA, CLASS_IN, ttl, len(address)) + address
+    out = bytearray(_HEADER.pack(query.message_id, _QR | _AA | query.flags & _OPCODE | rcode, *_counts(query, address)))
+    offsets = _write_questions(out, query)
+    _write_address(out, query, address, ttl, offsets)
     return bytes(out)
+
+
+def encode_relayed(
+    query: Query, rcode: int, address: bytes | None = None, ttl: int = 0, serial: int | None = None
+) -> bytes:
+    """Return an answer of somebody who asks others: as `encode_answer`, but without authority and with recursion.
+
+    A `serial` adds a start-of-authority record, which tells how long, `ttl` seconds, the absence of an answer counts
+    (spec 07 section 4).
+    """
+    flags = _QR | _RA | query.flags & _OPCODE | rcode
+    questions, answers, _, _ = _counts(query, address)
+    out = bytearray(_HEADER.pack(query.message_id, flags, questions, answers, int(serial is not None), 0))
+    offsets = _write_questions(out, query)
+    _write_address(out, query, address, ttl, offsets)
+    if serial is not None:
+        _write_authority(out, query, ttl, serial, offsets)
+    return bytes(out)
+
+
+def encode_query(message_id: int, labels: tuple[bytes, ...], qtype: int, qclass: int = CLASS_IN) -> bytes:
+    """Return a query with one question, recursion desired."""
+    out = bytearray(_HEADER.pack(message_id, _RD, 1, 0, 0, 0))
+    _write_name(out, labels, {})
+    return bytes(out + _QUESTION_TAIL.pack(qtype, qclass))
+
+
+def find_address(reply: bytes, query: Query) -> tuple[int, bytes | None]:
+    """Return the response code and the first AAAA record of `reply`, which answers `query` (see `is_reply_to`)."""
+    try:
+        _, flags, _, answers, _, _ = _HEADER.unpack_from(reply)
+        offset, address = query.questions_end, None
+        for _ in range(answers):
+            offset = _skip_name(reply, offset)
+            kind, _, _, size = _RECORD_TAIL.unpack_from(reply, offset)
+            data = reply[offset + _RECORD_TAIL.size : offset + _RECORD_TAIL.size + size]
+            offset += _RECORD_TAIL.size + size
+            if address is None and kind == TYPE_AAAA and len(data) == 16:
+                address = data
+    except (IndexError, StructError, DnsFormatError):
+        return Rcode.SERVFAIL, None
+    return flags & 0x000F, address
+
+
+def _counts(query: Query, address: bytes | None) -> tuple[int, int, int, int]:
+    return len(query.questions), int(address is not None), 0, 0
 
 
 def server_failure(message: bytes, query: Query) -> bytes:
@@ -161,17 +205,53 @@ def _read_name(message: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
     raise DnsFormatError("name never ends")
 
 
+def _skip_name(message: bytes, offset: int) -> int:
+    """Return the offset behind the name at `offset`, without following it."""
+    while 0 < (length := message[offset]) <= _MAX_LABEL:
+        offset += 1 + length
+    if 0 < length < 0xC0:
+        raise DnsFormatError("label is too long")
+    return offset + (2 if length else 1)
+
+
 def _skip_records(message: bytes, offset: int, count: int) -> None:
     for _ in range(count):
-        while 0 < (length := message[offset]) <= _MAX_LABEL:
-            offset += 1 + length
-        if 0 < length < 0xC0:
-            raise DnsFormatError("label is too long")
-        offset += 2 if length else 1
+        offset = _skip_name(message, offset)
         *_, size = _RECORD_TAIL.unpack_from(message, offset)
         offset += _RECORD_TAIL.size + size
         if offset > len(message):
             raise DnsFormatError("record is cut short")
+
+
+def _write_questions(out: bytearray, query: Query) -> dict[tuple[bytes, ...], int]:
+    """Append the questions of `query`; returns where the names in them begin."""
+    offsets: dict[tuple[bytes, ...], int] = {}
+    for question in query.questions:
+        _write_name(out, question.labels, offsets)
+        out += _QUESTION_TAIL.pack(question.qtype, question.qclass)
+    return offsets
+
+
+def _write_address(
+    out: bytearray, query: Query, address: bytes | None, ttl: int, offsets: dict[tuple[bytes, ...], int]
+) -> None:
+    if address is not None:
+        _write_name(out, tuple(query.questions[0].name.split(b".")), offsets)
+        out += _RECORD_TAIL.pack(TYPE_AAAA, CLASS_IN, ttl, len(address)) + address
+
+
+def _write_authority(
+    out: bytearray, query: Query, ttl: int, serial: int, offsets: dict[tuple[bytes, ...], int]
+) -> None:
+    """Append the record that says who is responsible for names without the record asked for."""
+    _write_name(out, tuple(query.questions[0].name.split(b".")), offsets)
+    begin = len(out)
+    out += _RECORD_TAIL.pack(TYPE_SOA, CLASS_IN, ttl, 0)
+    _write_name(out, (b"gateway", b"fips"), offsets)
+    _write_name(out, (b"nobody", b"fips"), offsets)
+    out += _SOA_NUMBERS.pack(serial & 0xFFFFFFFF, ttl, ttl, ttl, ttl)
+    size = len(out) - begin - _RECORD_TAIL.size
+    out[begin : begin + _RECORD_TAIL.size] = _RECORD_TAIL.pack(TYPE_SOA, CLASS_IN, ttl, size)
 
 
 def _write_name(out: bytearray, labels: tuple[bytes, ...], offsets: dict[tuple[bytes, ...], int]) -> None:

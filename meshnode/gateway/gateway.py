@@ -1,0 +1,229 @@
+"""One gateway: joins pool, names, kernel and control socket (spec 07 sections 1 to 5)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThreadPool
+
+from meshnode.control.server import ControlServer
+from meshnode.ipv6.commands import Run, command_runner
+from meshnode.ipv6.dns_forward import Forwarder
+from meshnode.ipv6.dns_message import TYPE_AAAA, encode_query, parse_query
+from meshnode.ipv6.dns_socket import DnsBindError
+
+from .answers import GatewayAnswers
+from .conntrack import Flow, read_flows, sessions
+from .kernel import Changes, Kernel, KernelError, local_addresses, set_timeouts
+from .listener import NameListener
+from .names import GatewayNames
+from .plan import GatewayError, Plan, check
+from .pool import AddressPool, Lease
+from .rules import Surroundings
+from .store import RECORD, Store, restore
+
+TICK_SECS = 10.0
+PROBES = 5
+PROBE_PAUSE_SECS = 1.0
+ANSWER_SECS = 5.0
+REMINDERS_PER_TICK = 32
+SOCKET = "/run/fips/gateway.sock"
+
+Log = Callable[[str, str], None]
+"""`log(level, text)`"""
+
+
+class Gateway:
+    """Lends addresses for names until `stop`. `log` takes lines for the operator."""
+
+    def __init__(
+        self, plan: Plan, reactor: Any, log: Log, *, run: Run | None = None, record: Path = RECORD, socket: str = SOCKET
+    ) -> None:
+        self.plan = plan
+        self._reactor = reactor
+        self._log = log
+        own = {address for address in local_addresses() if address in plan.prefix}
+        self._pool = AddressPool(plan.prefix, plan.section.dns.ttl, plan.section.pool_grace_period, own)
+        around = Surroundings(plan.mesh, plan.local, plan.prefix, own)
+        self._kernel = Kernel(around, plan.forwards, run or command_runner(reactor))
+        self._changes = Changes(self._load)
+        self._store = Store(plan.prefix.network, plan.local, record)
+        self._node = Forwarder([plan.node], reactor, os.urandom, ANSWER_SECS)
+        self.names = GatewayNames(self._node, self._lend, plan.section.dns.ttl, time.time, self._warn)
+        self._listener = NameListener(plan.listen, self.names.answer, reactor)
+        self._socket_path = socket
+        self._control: ControlServer | None = None
+        self._ticks = LoopingCall(lambda: ensureDeferred(self._tick()))
+        self._ticks.clock = reactor
+        self._reminded = 0
+        self._exhausted_at = float("-inf")
+
+    # -- life
+
+    async def start(self) -> None:
+        """Begin to serve. Raises `GatewayError`, and has then left nothing behind."""
+        for warning in check(self.plan):
+            self._log("warn", warning)
+        await self._reach_node()
+        try:
+            await self._prepare_kernel()
+            self._listener.start()
+        except (KernelError, DnsBindError) as error:
+            await self._kernel.remove()
+            raise GatewayError(str(error)) from None
+        for problem in set_timeouts(self.plan.timeouts):
+            self._log("warn", problem)
+        if self.plan.timeouts:
+            self._log("info", f"connection tracking times set for the whole machine: {', '.join(self.plan.timeouts)}")
+        self._serve_control()
+        running = self._ticks.start(TICK_SECS)
+        running.addErrback(lambda reason: self._log("error", f"mappings are not looked after: {reason.value}"))
+        self._log("info", f"fips-gateway running: {self._describe()}")
+
+    async def stop(self) -> None:
+        """Stop serving and take everything back."""
+        if self._ticks.running:
+            self._ticks.stop()
+        self._listener.stop()
+        self._node.stop()
+        if self._control is not None:
+            await self._control.stop()
+        self._log("info", f"{len(self._pool.leases)} of {self._pool.total} addresses were lent")
+        for problem in await self._kernel.remove():
+            self._log("warn", problem)
+        self._store.remove()
+        self._log("info", "fips-gateway shutdown complete")
+
+    def _describe(self) -> str:
+        section = self.plan.section
+        return f"{section.pool} on {', '.join(self.plan.local)}, names at {section.dns.listen}"
+
+    # -- start, step by step
+
+    async def _reach_node(self) -> None:
+        """See whether the node answers questions at all (spec 07 section 1.2 step 5)."""
+        for attempt in range(PROBES):
+            if attempt:
+                await deferLater(self._reactor, PROBE_PAUSE_SECS)
+            if await self._probe():
+                return
+        raise GatewayError(
+            f"the node does not answer questions at {self.plan.section.dns.upstream}; "
+            "start it, or make gateway.dns.upstream what its dns section says"
+        )
+
+    async def _probe(self) -> bool:
+        message = encode_query(0x1234, (b"test", b"fips"), TYPE_AAAA)
+        answered: Deferred[bytes] = Deferred()
+        prober = Forwarder([self.plan.node], self._reactor, os.urandom, 1.0)
+        prober.ask(message, parse_query(message), answered.callback)
+        await answered
+        return prober.counters.answered > 0
+
+    async def _prepare_kernel(self) -> None:
+        left_behind = self._store.load()
+        if left_behind is not None:
+            await self._take_over(left_behind.pool, left_behind.local, [lease.virtual for lease in left_behind.leases])
+            flows = await self._flows() or []
+            count = restore(self._pool, left_behind.leases, flows, self._now())
+            if count:
+                self._log("info", f"{count} mappings of a run that did not end in good order are kept")
+        await self._changes.apply()
+        await self._kernel.add_route()
+        self._store.save(self._pool.leases)
+
+    async def _take_over(self, pool: str, local: list[str], addresses: list[bytes]) -> None:
+        """Make what an earlier run left in the kernel ours: to be kept, or removed where it fits no more."""
+        if pool == self.plan.prefix.network:
+            self._kernel.adopt_route()
+        else:
+            await self._kernel.remove_route_to(pool)
+        if pool != self.plan.prefix.network or local != list(self.plan.local):
+            await self._kernel.forget_neighbours(local, addresses)
+
+    def _serve_control(self) -> None:
+        answers = GatewayAnswers(self.plan.section, self._pool, lambda: self._kernel.installed, self._now)
+        self._control = ControlServer(self._socket_path, answers, self._reactor)
+        problem = self._control.start()
+        for line in [*self._control.warnings, *([problem] if problem else [])]:
+            self._log("warn", line)
+        if problem:
+            self._control = None
+
+    # -- lending
+
+    async def _lend(self, mesh: bytes, name: str) -> bytes | None:
+        """The address for the node at `mesh`, once the kernel translates it."""
+        lease = self._pool.lend(mesh, name, self._now())
+        if lease is None:
+            self._report_exhaustion(name)
+            return None
+        if lease.virtual not in self._kernel.in_force:
+            try:
+                await self._changes.apply()
+            except KernelError as error:
+                self._log("error", f"{name} gets no address: {error}")
+                return None
+            self._log("info", f"{IPv6Address(lease.virtual)} stands for {lease.name}, {IPv6Address(mesh)}")
+        return lease.virtual
+
+    def _report_exhaustion(self, name: str) -> None:
+        now = self._now()
+        if now - self._exhausted_at >= TICK_SECS:
+            self._exhausted_at = now
+            self._log(
+                "warn", f"all {self._pool.total} addresses of {self.plan.section.pool} are lent: {name} must wait"
+            )
+
+    async def _load(self) -> None:
+        leases: Iterable[Lease] = list(self._pool.leases)
+        await self._kernel.load(leases)
+        before = self._store.problem
+        self._store.save(leases)
+        if self._store.problem and self._store.problem != before:
+            self._log("warn", self._store.problem)
+
+    # -- time
+
+    async def _tick(self) -> None:
+        flows = await self._flows()
+        ended = self._pool.tick(None if flows is None else sessions(flows), self._now())
+        if ended:
+            for lease in ended:
+                self._log("info", f"{IPv6Address(lease.virtual)} is free again, it stood for {lease.name}")
+            try:
+                await self._changes.apply()
+            except KernelError as error:
+                self._log("error", f"unused mappings stay in the kernel: {error}")
+        if self._control is None or not os.path.exists(self._socket_path):
+            await self._restore_control()
+        await self._remind_node()
+
+    async def _restore_control(self) -> None:
+        """The socket's directory goes away when a service manager restarts the node beside us."""
+        if self._control is not None:
+            await self._control.stop()
+        self._serve_control()
+
+    async def _remind_node(self) -> None:
+        """Ask the node for some lent names again: after a restart it knows nobody's key any more."""
+        named = [lease.name for lease in self._pool.leases if lease.name]
+        for _ in range(min(REMINDERS_PER_TICK, len(named))):
+            self._reminded = (self._reminded + 1) % len(named)
+            ensureDeferred(self.names.ask_node(named[self._reminded]))
+
+    def _flows(self) -> Deferred[list[Flow] | None]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), read_flows, self.plan.prefix)
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+    def _warn(self, text: str) -> None:
+        self._log("warn", text)

@@ -1,0 +1,166 @@
+"""What the gateway changes in the kernel: translation rules, the way to the pool, who answers for whom on the LAN.
+
+Everything here can be repeated and taken back at any time, by a later run too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from twisted.internet.defer import DeferredLock
+
+from meshnode.ipv6.commands import Finished, Run
+
+from .pool import Lease
+from .rules import REMOVAL, Forward, Surroundings, ruleset
+
+_EXISTS = b"File exists"
+_SYSCTL = Path("/proc/sys/net/netfilter")
+_TIMEOUTS = {
+    "tcp_established": ("nf_conntrack_tcp_timeout_established",),
+    "udp_timeout": ("nf_conntrack_udp_timeout",),
+    "udp_assured": ("nf_conntrack_udp_timeout_stream",),
+    "icmp_timeout": ("nf_conntrack_icmpv6_timeout", "nf_conntrack_icmp_timeout"),
+}
+
+
+class KernelError(Exception):
+    """The kernel refused; the text is one line with the command's own words."""
+
+
+class Kernel:
+    """The gateway's part of the kernel's state. `run` executes a command."""
+
+    def __init__(self, around: Surroundings, forwards: Sequence[Forward], run: Run) -> None:
+        self.around = around
+        self.in_force: frozenset[bytes] = frozenset()
+        """Lent addresses that the kernel translates."""
+        self._forwards = forwards
+        self._run = run
+        self._route_added = False
+        self._answering: set[bytes] = set()
+
+    async def load(self, leases: Iterable[Lease]) -> None:
+        """Put the rules for `leases` in force, in one transaction, and answer for their addresses on the LAN.
+
+        Raises `KernelError`; the rules are then as they were.
+        """
+        wanted = list(leases)
+        await self._nft(ruleset(self.around, wanted, self._forwards))
+        addresses = {lease.virtual for lease in wanted}
+        for address in sorted(addresses - self._answering):
+            await self._answer_for(address)
+        for address in sorted(self._answering - addresses):
+            await self._leave(address)
+        self.in_force = frozenset(addresses)
+
+    @property
+    def installed(self) -> int:
+        """Mappings in the rules that are in force."""
+        return len(self.in_force)
+
+    async def add_route(self) -> None:
+        """Let the kernel take packets to the pool. Raises `KernelError`."""
+        done = await self._run(["ip", "-6", "route", "add", "local", self.around.prefix.network, "dev", "lo"])
+        if done.status and _EXISTS not in done.errors:
+            raise KernelError(f"no route to the pool {self.around.prefix.text}: {_words(done)}")
+        self._route_added = self._route_added or not done.status
+
+    def adopt_route(self) -> None:
+        """The route is left over from a run that was killed: it is ours to remove."""
+        self._route_added = True
+
+    async def remove(self) -> list[str]:
+        """Take everything back; returns a line for each thing that would not go."""
+        problems = []
+        for address in sorted(self._answering):
+            await self._leave(address)
+        if self._route_added:
+            self._route_added = False
+            problems += await self.remove_route_to(self.around.prefix.network)
+        try:
+            await self._nft(REMOVAL)
+        except KernelError as error:
+            problems.append(str(error))
+        self.in_force = frozenset()
+        return problems
+
+    async def remove_route_to(self, pool: str) -> list[str]:
+        """Remove the way to a pool; returns a line if it would not go."""
+        done = await self._run(["ip", "-6", "route", "del", "local", pool, "dev", "lo"])
+        return [f"the route to the pool {pool} stays: {_words(done)}"] if done.status else []
+
+    async def forget_neighbours(self, local: Iterable[str], addresses: Sequence[bytes]) -> None:
+        """Stop answering on interfaces `local` for addresses that a run before this one answered for."""
+        for interface in local:
+            for address in addresses:
+                await self._stop_answering(interface, address)
+
+    async def _answer_for(self, address: bytes) -> None:
+        for interface in self.around.local:
+            done = await self._run(["ip", "-6", "neigh", "add", "proxy", str(IPv6Address(address)), "dev", interface])
+            if done.status and _EXISTS not in done.errors:
+                raise KernelError(f"{interface} cannot answer for {IPv6Address(address)}: {_words(done)}")
+        self._answering.add(address)
+
+    async def _leave(self, address: bytes) -> None:
+        self._answering.discard(address)
+        for interface in self.around.local:
+            await self._stop_answering(interface, address)
+
+    async def _stop_answering(self, interface: str, address: bytes) -> None:
+        # It may be gone already, together with its interface.
+        await self._run(["ip", "-6", "neigh", "del", "proxy", str(IPv6Address(address)), "dev", interface])
+
+    async def _nft(self, text: str) -> None:
+        done = await self._run(["nft", "-f", "-"], text=text)
+        if done.status:
+            raise KernelError(f"nft refused the rules: {_words(done)}")
+
+
+class Changes:
+    """Puts decisions into force one transaction at a time; whoever waits meanwhile shares the next one."""
+
+    def __init__(self, load: Callable[[], Awaitable[None]]) -> None:
+        self._load = load
+        self._lock = DeferredLock()
+        self._wanted = self._loaded = 0
+
+    async def apply(self) -> None:
+        """Return once everything decided before this call is in force. Raises `KernelError`."""
+        self._wanted += 1
+        mine = self._wanted
+        await self._lock.acquire()
+        try:
+            if self._loaded < mine:
+                upcoming = self._wanted
+                await self._load()
+                self._loaded = upcoming
+        finally:
+            self._lock.release()
+
+
+def set_timeouts(values: Mapping[str, int], directory: Path = _SYSCTL) -> list[str]:
+    """Set the connection tracking times that the file names, in seconds, for the whole machine; returns problems."""
+    problems = []
+    for key, seconds in values.items():
+        for name in _TIMEOUTS[key]:
+            try:
+                (directory / name).write_text(f"{seconds}\n")
+            except OSError as error:
+                problems.append(f"gateway.conntrack.{key} is not set: {directory / name}: {error.strerror}")
+    return problems
+
+
+def local_addresses(table: Path = Path("/proc/net/if_inet6")) -> set[bytes]:
+    """The IPv6 addresses of this machine, 16 bytes each."""
+    try:
+        return {bytes.fromhex(line.split()[0]) for line in table.read_text().splitlines()}
+    except (OSError, ValueError, IndexError):
+        return set()
+
+
+def _words(done: Finished) -> str:
+    return done.errors.decode(errors="replace").strip().partition("\n")[0] or f"exit status {done.status}"

@@ -1,0 +1,137 @@
+"""`meshnode-gateway`: a gateway beside a node, as a process of its own (spec 07 section 1)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogBeginner, textFileLogObserver
+from zope.interface import provider
+
+from meshnode import __version__
+from meshnode.config.errors import ConfigError
+from meshnode.config.load import load
+
+from .gateway import Gateway
+from .plan import GatewayError, Plan, plan
+
+_LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line (spec 07 section 1.1)."""
+    parser = argparse.ArgumentParser(
+        prog="meshnode-gateway",
+        description="Lead a local network into the mesh: its hosts reach NAME.fips without any software of their own.",
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help="read exactly this file, not the search list")
+    parser.add_argument(
+        "-l", "--log-level", metavar="LEVEL", default="info", help="trace, debug, info (as it is), warn or error"
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"meshnode-gateway {__version__}")
+    return parser
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; exit status 0 then, 1 with one line when there can be no gateway."""
+    if sys.platform != "linux":
+        _fail("the gateway needs Linux: it works with the kernel's nftables")
+    options = arguments().parse_args()
+    try:
+        made = read_plan(options.config)
+    except (ConfigError, GatewayError) as error:
+        _fail(str(error))
+    from twisted.internet import reactor
+
+    status = Process(made, reactor, _level_log(options.log_level)).run()
+    raise SystemExit(status)
+
+
+def read_plan(path: Path | None) -> Plan:
+    """Read the configuration as the node does. Raises `ConfigError` and `GatewayError`."""
+    loaded = load(path, os.environ, Path.cwd())
+    try:
+        return plan(loaded.config, loaded.places)
+    except GatewayError as error:
+        files = ", ".join(map(str, loaded.paths)) or "no configuration file"
+        raise GatewayError(f"{files}: {error}") from None
+
+
+class Process:
+    """The life of one gateway process on `reactor`."""
+
+    def __init__(self, made: Plan, reactor: Any, log: Callable[[str, str], None]) -> None:
+        self._reactor = reactor
+        self._log = log
+        self._gateway = Gateway(made, reactor, log)
+        self._status = 0
+        self._started = self._stopping = False
+
+    def run(self) -> int:
+        """Return the exit status."""
+        self._reactor.callWhenRunning(lambda: ensureDeferred(self._start()))
+        self._reactor.run()
+        return self._status
+
+    async def _start(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
+        try:
+            await self._gateway.start()
+        except GatewayError as error:
+            print(f"meshnode-gateway: {error}", file=sys.stderr)
+            self._status = 1
+            self._reactor.stop()
+            return
+        self._started = True
+        if self._stopping:
+            await self._finish()
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            if self._started:
+                ensureDeferred(self._finish())
+
+    async def _finish(self) -> None:
+        try:
+            await self._gateway.stop()
+        finally:
+            self._reactor.stop()
+
+
+def _level_log(level: str) -> Callable[[str, str], None]:
+    write = textFileLogObserver(sys.stdout)
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        """Leave out what Twisted tells of every socket."""
+        trouble = event.get("log_level") in (LogLevel.warn, LogLevel.error, LogLevel.critical)
+        if trouble or str(event.get("log_namespace")).startswith("meshnode"):
+            write(event)
+
+    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
+    threshold = _LEVELS.get(level.lower(), _LEVELS["info"])
+    logger = Logger(namespace="meshnode.gateway")
+    emit: dict[str, Callable[..., None]] = {"warn": logger.warn, "error": logger.error}
+
+    def log(level: str, text: str) -> None:
+        if _LEVELS[level] >= threshold:
+            emit.get(level, logger.info)("{text}", text=text)
+
+    return log
+
+
+def _fail(line: str) -> NoReturn:
+    print(f"meshnode-gateway: {line}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""UDP sockets of a name server: bound, read in bursts, answering from the address that was asked."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from struct import Struct
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshnode.ipv6.dns_message import MAX_MESSAGE
+
+_BURST = 32  # datagrams per wake-up; an npub costs some 50 us, so a burst stays within 2 ms
+_CONTROL_SPACE = 128
+_IP_PKTINFO = 8  # Linux; the socket module has no name for it before Python 3.14
+
+
+class DnsBindError(Exception):
+    """One line for the operator: why an endpoint cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PacketInfo:
+    """How one address family reports where a datagram arrived, and takes where its reply has to come from."""
+
+    level: int
+    switch: int
+    kind: int
+    layout: Struct
+
+    def arrival(self, control: list[tuple[int, int, bytes]]) -> tuple[int, bytes] | None:
+        """Return interface index and local address from the control messages of a datagram."""
+        for level, kind, data in control:
+            if (level, kind) == (self.level, self.kind) and len(data) >= self.layout.size:
+                first, second, *_ = self.layout.unpack_from(data)
+                return (first, second) if isinstance(first, int) else (second, first)
+        return None
+
+    def departure(self, index: int, local: bytes) -> list[tuple[int, int, bytes]]:
+        """Return the control message that makes a reply leave from `local`; the index counts for link-local only."""
+        if self.level == socket.IPPROTO_IP:
+            return [(self.level, self.kind, self.layout.pack(0, local, bytes(4)))]
+        link_local = local[0] == 0xFE and local[1] & 0xC0 == 0x80
+        return [(self.level, self.kind, self.layout.pack(local, index if link_local else 0))]
+
+
+_PACKET_INFO = {
+    socket.AF_INET: _PacketInfo(socket.IPPROTO_IP, _IP_PKTINFO, _IP_PKTINFO, Struct("=I4s4s")),
+    socket.AF_INET6: _PacketInfo(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, socket.IPV6_PKTINFO, Struct("=16sI")),
+}
+
+
+@implementer(IReadDescriptor)
+class DnsSocket:
+    """One bound socket; hands each datagram of a bounded burst up with the index of the interface it came through."""
+
+    def __init__(
+        self, sock: socket.socket, received: Callable[[DnsSocket, bytes, int | None, Callable[[bytes], bool]], None]
+    ) -> None:
+        self.closed = False
+        self._socket = sock
+        self._received = received
+        self._info = _PACKET_INFO[socket.AddressFamily(sock.family)]
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """Name this descriptor in the log."""
+        return "dns"
+
+    def doRead(self) -> None:  # noqa: N802
+        """Take up to one burst of datagrams; what is left makes the socket readable again."""
+        for _ in range(_BURST):
+            if self.closed:
+                return
+            try:
+                message, control, _, client = self._socket.recvmsg(MAX_MESSAGE + 1, _CONTROL_SPACE)
+            except OSError:
+                return  # nothing left, or an error report about an earlier reply
+            arrival = self._info.arrival(control)
+            reply = partial(self._reply, client, arrival)
+            self._received(self, message, None if arrival is None else arrival[0], reply)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """Close when the reactor gives the descriptor up."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.closed = True
+        self._socket.close()
+
+    def _reply(self, client: Any, arrival: tuple[int, bytes] | None, message: bytes) -> bool:
+        """Answer from the address that was asked; tell whether the system took it."""
+        control = [] if arrival is None else self._info.departure(*arrival)
+        try:
+            self._socket.sendmsg([message], control, 0, client)
+        except OSError:
+            return False
+        return True
+
+
+def open_dns_socket(address: str, port: int, address_key: str, port_key: str) -> socket.socket:
+    """Bind a non-blocking UDP socket; raise `DnsBindError`, which names the keys of the configuration to change."""
+    family = _family(address, address_key)
+    where = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise DnsBindError(f"no .fips names on {where}: {error.strerror}") from None
+    info = _PACKET_INFO[family]
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setsockopt(info.level, info.switch, 1)
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        raise DnsBindError(f"no .fips names on {where}: {_bind_advice(error, address_key, port_key)}") from None
+    return sock
+
+
+def _family(address: str, key: str) -> socket.AddressFamily:
+    try:
+        literal: IPv4Address | IPv6Address = ip_address(address)
+    except ValueError:
+        raise DnsBindError(
+            f"no .fips names: {key} is {address!r}; write an IP address such as ::1, without brackets or port"
+        ) from None
+    return socket.AF_INET if literal.version == 4 else socket.AF_INET6
+
+
+def _bind_advice(error: OSError, address_key: str, port_key: str) -> str:
+    advice = {
+        errno.EADDRINUSE: f"another program uses that port; stop it or choose another {port_key}",
+        errno.EADDRNOTAVAIL: f"that address is not one of this machine; correct {address_key}",
+        errno.EACCES: f"ports below 1024 need root; choose another {port_key}",
+    }
+    return advice.get(error.errno or 0, str(error.strerror))

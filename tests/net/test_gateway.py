@@ -1,0 +1,177 @@
+"""The gateway for real: hosts without any mesh software, names, pages, forwards, faults (spec 07 sections 1 to 6)."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from meshnode.identity import Identity
+from tests.rigs.gateways import GatewayRig
+from tests.rigs.labs import Lab
+from tests.rigs.waiting import wait_until
+
+pytestmark = pytest.mark.net
+
+FORWARDS = [
+    {"listen_port": 18080, "proto": "tcp", "target": "[fd02::20]:8080"},
+    {"listen_port": 18081, "proto": "udp", "target": "[fd02::20]:8081"},
+]
+TRANSFER = 20_000_000
+
+
+def site(directory: Path, **files: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (directory / name.replace("_", ".")).write_text(text)
+    return directory
+
+
+def test_hosts_reach_the_mesh_and_are_reached_from_it(lab: Lab) -> None:
+    rig = GatewayRig(lab, {"port_forwards": FORWARDS})
+    rig.pair.start()
+    before = rig.kernel_state()
+    rig.start_gateway()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    rig.serve_pages(rig.clients[0], "fd02::20", site(rig.clients[0].directory / "www", index_html="lan"), 8080)
+
+    assert rig.resolve(f"{rig.far.npub}.fips") == ["fd01::1"]
+    assert rig.resolve("right.fips", 1, "AAAA", "+tcp") == ["fd01::1"]
+    assert rig.resolve("right.fips", 1, "A") == []
+    assert rig.fetch("fd01::1", client=0) == rig.fetch("fd01::1", client=1) == "far"
+
+    forwarded = rig.far.host.run(["curl", "-sg", "-m", "10", f"http://[{rig.near.address}]:18080/"])
+    assert forwarded.stdout == "lan"
+
+    unused = rig.clients[0].run(["ping", "-6", "-c", "1", "-W", "2", "fd01::77"]).stdout
+    assert "Address unreachable" in unused
+
+    shown = rig.ask("show_gateway")
+    assert (shown["pool_total"], shown["nat_mappings"]) == (65535, 1)
+    (mapping,) = rig.ask("show_mappings")["mappings"]
+    assert (mapping["virtual_ip"], mapping["mesh_addr"]) == ("fd01::1", rig.far.address)
+
+    assert rig.stop_gateway() == 0
+    assert rig.kernel_state() == before
+    assert "fips-gateway shutdown complete" in rig.log()
+
+
+def test_fifty_names_at_once_and_a_dead_one_among_them(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1).start()
+    names = [f"{Identity(bytes([7] * 31 + [number])).npub}.fips" for number in range(1, 51)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(rig.resolve, [*names, "nobody-has-this-name.fips"]))
+    assert answers.pop() == []
+    assert all(len(answer) == 1 for answer in answers)
+    assert len({answer[0] for answer in answers}) == 50
+    rules = rig.rules()
+    assert all(f"ip6 daddr {answer[0]} dnat ip6 to" in rules for answer in answers)
+
+
+def test_a_small_pool_is_shared_one_after_the_other(lab: Lab) -> None:
+    rig = GatewayRig(lab, {"pool": "fd01::/126"}, clients=1).start()
+    names = [f"{Identity(bytes([7] * 31 + [number])).npub}.fips" for number in range(1, 5)]
+    assert [rig.resolve(name) for name in names[:3]] == [["fd01::1"], ["fd01::2"], ["fd01::3"]]
+    assert "status: SERVFAIL" in rig.question(names[3])
+    assert "all 3 addresses of fd01::/126 are lent" in rig.log()
+    # As short as the times are, a mapping nobody uses is gone after ttl, grace and a tick more.
+    wait_until(lambda: not rig.ask("show_mappings")["mappings"], 45, "unused mappings are taken back")
+    assert "dnat" not in rig.rules()
+    assert rig.near.host.ip("-6 neigh show proxy") == ""
+    assert rig.resolve(names[3]) == ["fd01::1"]
+
+
+def test_a_download_outlives_its_name_and_a_gateway_that_is_killed(lab: Lab, is_long: bool) -> None:
+    rig = GatewayRig(lab, clients=1)
+    rig.pair.start()
+    before = rig.kernel_state()
+    rig.start_gateway()
+    size = 200_000_000 if is_long else TRANSFER
+    directory = site(rig.far.directory / "www")
+    (directory / "big").write_bytes(bytes(size))
+    rig.serve_pages(rig.far.host, rig.far.address, directory)
+    (address,) = rig.resolve("right.fips")
+    rate = str(size // 25)
+    download = rig.clients[0].start(
+        ["curl", "-sg", "--limit-rate", rate, "-o", "big", "-m", "120", f"http://[{address}]:8000/big"]
+    )
+    wait_until(
+        lambda: any(row["state"] == "Active" for row in rig.ask("show_mappings")["mappings"]), 20, "it is counted"
+    )
+    rig.kill_gateway()
+    rig.start_gateway()
+    assert "1 mappings of a run that did not end in good order are kept" in rig.log()
+    assert download.wait(100) == 0
+    assert (rig.clients[0].directory / "big").stat().st_size == size
+    assert rig.resolve("right.fips") == [address]
+    assert rig.stop_gateway() == 0
+    assert rig.kernel_state() == before
+
+
+def test_names_work_again_after_the_node_restarted(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1).start()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    (address,) = rig.resolve("right.fips")
+    rig.near.stop()
+    assert "status: SERVFAIL" in rig.question("right.fips")
+    rig.near.start()
+    rig.near.wait_ready()
+    rig.near.wait_connected(rig.far)
+    # Nobody asks for the name again: the gateway reminds the node whose address that is.
+    wait_until(lambda: rig.fetch(address) == "far", 30, "the known address works again")
+
+
+OBSTACLES: list[tuple[dict[str, object], str]] = [
+    ({"enabled": False}, "the gateway is switched off"),
+    ({"pool": "fd01::"}, "gateway.pool `fd01::`"),
+    ({"lan_interface": "lan7"}, "there is no interface lan7; correct gateway.lan_interface"),
+    ({"dns": {"upstream": "localhost:5354"}}, "gateway.dns.upstream is the name 'localhost'"),
+    ({"dns": {"listen": "[2001:db8::1]:53"}}, "correct gateway.dns.listen"),
+    ({"dns": {"upstream": "[::1]:5399"}}, "the node does not answer questions at [::1]:5399"),
+    ({"port_forwards": [FORWARDS[0], FORWARDS[0]]}, "tcp port 18080 is forwarded twice"),
+]
+
+
+def test_what_is_missing_is_one_line_and_nothing_is_left(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1)
+    rig.near.start()
+    rig.near.wait_ready()
+    before = rig.kernel_state()
+    for settings, line in OBSTACLES:
+        assert line in refusal(rig, settings)
+        assert rig.kernel_state() == before
+    rig.near.host.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"])
+    assert "does not forward IPv6; type: sysctl -w net.ipv6.conf.all.forwarding=1" in refusal(rig, {})
+    rig.near.host.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    rig.near.stop()
+    assert "there is no interface fips0; start the node with tun.enabled: true first" in refusal(rig, {})
+
+
+def refusal(rig: GatewayRig, settings: dict[str, object]) -> str:
+    """Start the gateway with other settings and return the one line it ends with."""
+    file = rig.near.config_file
+    file.write_text(json.dumps({**rig.near.settings, "gateway": {**rig.near.settings["gateway"], **settings}}))
+    so_far = len(rig.log())
+    assert rig.launch().wait(30) == 1
+    text = rig.log()[so_far:]
+    assert "Traceback" not in text
+    (line,) = [line for line in text.splitlines() if line.startswith("meshnode-gateway: ")]
+    return line
+
+
+def test_the_node_itself_can_be_the_gateway(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1)
+    rig.near.settings["meshnode"] = {"gateway": {"embedded": True}}
+    rig.far.start()
+    rig.far.wait_ready()
+    before = rig.kernel_state()
+    rig.near.start()
+    wait_until(lambda: "fips-gateway running" in rig.near.log(), 15, "the gateway runs inside the node")
+    rig.near.wait_connected(rig.far)
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    (address,) = rig.resolve("right.fips")
+    assert rig.fetch(address) == "far"
+    assert rig.near.stop() == 0
+    assert rig.kernel_state() == before
