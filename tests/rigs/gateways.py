@@ -120,10 +120,11 @@ class GatewayRig:
     def rules(self) -> str:
         return self.near.host.run(["nft", "list", "ruleset"]).stdout
 
-    def kernel_state(self) -> tuple[str, str, str]:
-        """Everything a gateway may have changed."""
+    def kernel_state(self) -> tuple[str, list[str], str]:
+        """Everything a gateway may have changed; link-local addresses come and go by themselves."""
         host = self.near.host
-        return (self.rules(), host.ip("-6 route show table all type local"), host.ip("-6 neigh show proxy"))
+        routes = host.ip("-6 route show table all type local").splitlines()
+        return self.rules(), [line for line in routes if " fe80:" not in line], host.ip("-6 neigh show proxy")
 
     def resolve(self, name: str, client: int = 0, kind: str = "AAAA", *options: str) -> list[str]:
         """Ask the gateway for `name` from a LAN client; returns what dig prints with +short."""
