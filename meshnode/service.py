@@ -47,6 +47,7 @@ from meshnode.node.core import Node
 from meshnode.node.events import PeerRefused
 from meshnode.node.peering import PeerAddress, PeerConfig
 from meshnode.node.surroundings import Surroundings
+from meshnode.rendezvous import Rendezvous
 from meshnode.settings import mesh_settings
 from meshnode.transports.interfaces import TransportError
 from meshnode.transports.network_watch import NetworkWatch
@@ -217,7 +218,8 @@ class MeshnodeService(Service):
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
         tun = self.config.tun
         self.interface = MeshInterface(reactor, tun.name, self.identity.ipv6, tun.mtu, self) if tun.enabled else None
-        self._network_watch = NetworkWatch(reactor, self.node.network_changed)
+        self._network_watch = NetworkWatch(reactor, self._network_changed)
+        self.rendezvous = Rendezvous(self.node, self.config, reactor)
         self.name_service: NameService | None = None
         self.operators: OperatorSide | None = None
         self._is_running = self._stopping = False
@@ -242,6 +244,8 @@ class MeshnodeService(Service):
     def startService(self) -> None:  # noqa: N802
         """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
         super().startService()
+        for problem in self.rendezvous.start():
+            self._degrade(problem)
         self.node.start(self.peers)
         self._start_operator_side()
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._finish_start()))
@@ -386,6 +390,7 @@ class MeshnodeService(Service):
             problem = await self.name_service.stop()
             if problem is not None:
                 self.log("warn", problem)
+        await self.rendezvous.stop()
         for transport in self.node.transports:
             await _maybe(transport.stop())
         self._network_watch.stop()
@@ -435,6 +440,10 @@ class MeshnodeService(Service):
         self.node.burst_ended()
 
     # -- small things
+
+    def _network_changed(self) -> None:
+        self.node.network_changed()
+        self.rendezvous.network_changed()
 
     def _refused(self, refusal: Refusal, left_out: int) -> None:
         identity, (transport_id, address) = refusal.identity, refusal.path

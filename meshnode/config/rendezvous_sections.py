@@ -74,6 +74,14 @@ class LanSection(Section):
     scope: str | None = optional(TEXT, "Only nodes of the same scope are dialled. Unset: taken from `nostr.app`.")
 
 
+class LanInterfacesSection(Section):
+    """What this program alone knows about finding nodes on the local network."""
+
+    interfaces: list[str] = key(
+        TEXTS, [], "Names of the interfaces to advertise and browse on; empty for all that are Ethernet or Wi-Fi."
+    )
+
+
 class RendezvousSection(Section):
     """Ways to find peers."""
 

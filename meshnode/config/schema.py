@@ -45,7 +45,7 @@ from meshnode.config.node_sections import (
 )
 from meshnode.config.operator_sections import MetricsSection, WebSection
 from meshnode.config.paths import ALLOW_FILE, DENY_FILE
-from meshnode.config.rendezvous_sections import DiscoverySection, RendezvousSection
+from meshnode.config.rendezvous_sections import DiscoverySection, LanInterfacesSection, RendezvousSection
 from meshnode.config.transport_sections import TransportsSection
 from meshnode.config.yaml12 import Cursor, clip, to_text
 
@@ -235,6 +235,7 @@ class MeshnodeSection(Section):
         "none, or just this one. `resolv-conf` also listens on 127.0.0.1 port 53 and passes other questions on.",
     )
     access: AccessSection = block(AccessSection)
+    lan: LanInterfacesSection = block(LanInterfacesSection)
     metrics: MetricsSection = block(MetricsSection)
     web: WebSection = block(WebSection)
     gateway: GatewayExtrasSection = block(GatewayExtrasSection)

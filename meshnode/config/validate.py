@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ MOST_OFFERS_PER_NPUB: Final = 2**61 - 1
 MOST_PENDING_PER_FLOW: Final = 64
 SMALLEST_MTU: Final = 78
 SMALLEST_TUN_MTU: Final = 1280
+_SERVICE_TYPE: Final = re.compile(r"_[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?\._(?:udp|tcp)\.local\.")
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "::1", "0:0:0:0:0:0:0:1"})
 
 
@@ -233,6 +235,14 @@ def _shared_ports(config: Config) -> Iterator[Fault]:
             taken[address] = path
 
 
+def _service_type(config: Config) -> Iterator[Fault]:
+    lan, key = config.node.rendezvous.lan, "node.rendezvous.lan.service_type"
+    if lan.enabled and _SERVICE_TYPE.fullmatch(lan.service_type) is None:
+        yield Fault(
+            key, f"`{key}` is {clip(lan.service_type)}: write a DNS-SD type such as _fips._udp.local., dot included"
+        )
+
+
 def _web_on_the_mesh(config: Config) -> Iterator[Fault]:
     web, section = config.meshnode.web, "meshnode.web"
     if not web.enabled:
@@ -274,7 +284,7 @@ _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
         _rates,
         _nostr_windows,
     ),
-    "policy": (_no_tick, _no_queue, _small_mtu, _shared_ports, _shared_interfaces, _web_on_the_mesh),
+    "policy": (_no_tick, _no_queue, _small_mtu, _shared_ports, _shared_interfaces, _service_type, _web_on_the_mesh),
 }
 
 

@@ -23,7 +23,7 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _NLM_F_REQUEST = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
-_ETHERNET_TYPES = frozenset({1, 772})  # ARPHRD_ETHER (cables, Wi-Fi, bridges, VLANs) and ARPHRD_LOOPBACK
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _READ_SIZE = 65536
 
 
@@ -45,7 +45,11 @@ class Interface:
     @property
     def is_ethernet(self) -> bool:
         """Whether it has 6-byte addresses: a cable, Wi-Fi, a bridge, a VLAN, or the loopback interface."""
-        return self.type in _ETHERNET_TYPES
+        return self.type in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.type == _ARPHRD_LOOPBACK
 
     @property
     def is_usable(self) -> bool:

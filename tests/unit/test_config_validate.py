@@ -96,6 +96,10 @@ def test_each_broken_rule_is_named(text: str, begins: str) -> None:
         ("transports: {udp: {a: {mtu: 0}}}", "`transports.udp.a.mtu` is 0"),
         ("tun: {enabled: true, mtu: 1279}", "`tun.mtu` is 1279"),
         ("transports: {udp: {a: {}, b: {}}}", "`transports.udp.b.bind_addr` is 0.0.0.0:2121"),
+        (
+            "node: {rendezvous: {lan: {enabled: true, service_type: fips}}}",
+            "`node.rendezvous.lan.service_type` is fips",
+        ),
         ("transports: {ethernet: {interface: e, mtu: 50}}", "`transports.ethernet.mtu` is 50"),
         ("transports: {ethernet: {a: {interface: e}, b: {interface: e}}}", "`transports.ethernet.b.interface` is e"),
     ],
@@ -133,6 +137,7 @@ def test_our_own_rules(text: str, begins: str) -> None:
         "transports: {udp: {a: {outbound_only: true}, b: {}}}",
         "transports: {ethernet: {a: {interface: eth0}, b: {interface: eth0, ethertype: 0x2122}}}",
         "transports: {ethernet: {interface: eth0, mtu: 78}}",
+        "node: {rendezvous: {lan: {enabled: true, service_type: _my-mesh._udp.local.}}}",
     ],
 )
 def test_what_just_keeps_the_rules(text: str) -> None:
@@ -228,7 +233,6 @@ FEATURES = {
     "transports.tor": "transports: {tor: {a: {}}}",
     "transports.nym": "transports: {nym: {}}",
     "node.rendezvous.nostr.enabled": NOSTR_ON,
-    "node.rendezvous.lan.enabled": "node: {discovery: {lan: {enabled: true}}}",
     "node.native_api.enabled": "node: {native_api: {enabled: true}}",
     "peers[].via_nostr": f"peers: [{{npub: {NPUB}, via_nostr: true}}]",
 }
