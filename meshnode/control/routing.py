@@ -194,6 +194,7 @@ def show_metrics(view: View) -> Answer:
         "native": native_counters(),
         "link": counts(view.node.links.counters),
         "session": counts(view.node.sessions.counters),
+        "refused": counts(view.node.router.refused),
     }
 
 

@@ -10,6 +10,9 @@ from meshnode.ipv6.checksum import TCP, with_transport_checksum
 MESH_OVERHEAD: Final = 77
 """Bytes that the mesh adds to an IPv6 packet on a link (FIPS_IPV6_OVERHEAD)."""
 
+MOST_PEERS: Final = 4096
+"""Path MTUs remembered; the one learnt first is forgotten first."""
+
 _MESH_PREFIX: Final = 0xFD
 _MIN_TRANSPORT_MTU: Final = 1280
 _HEADERS: Final = 60
@@ -42,6 +45,9 @@ class MssCeilings:
         if mtu is None:
             self._by_peer.pop(peer, None)
         else:
+            self._by_peer.pop(peer, None)
+            if len(self._by_peer) >= MOST_PEERS:
+                del self._by_peer[next(iter(self._by_peer))]
             self._by_peer[peer] = mss_ceiling(mtu)
 
     def ceiling(self, peer: bytes) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshnode.mesh.coordinates import NodeAddr
-from meshnode.mesh.neighbour import Neighbour, Neighbours, Position
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Position, Refusals
 from meshnode.mesh.settings import TreeSettings
 from meshnode.mesh.tree import Tree
 from meshnode.wire.errors import WireError
 from meshnode.wire.tree import TreeAnnounce
 
 FRAME_OVERHEAD = 36
+MAX_ANCESTRY = 34
+"""Entries of a peer's path, itself included: ours, one longer, just fits into 1280 bytes (spec 03 section 3.12)."""
 
 
 class AnnounceExchange:
@@ -20,19 +22,29 @@ class AnnounceExchange:
     A message is made from the declaration current when it leaves, so that changes in quick succession cost one message.
     """
 
-    __slots__ = ("_interval", "_neighbours", "_send", "_tree", "counters")
+    __slots__ = ("_interval", "_neighbours", "_refused", "_send", "_tree", "counters")
 
     def __init__(
-        self, tree: Tree, settings: TreeSettings, neighbours: Neighbours, send: Callable[[NodeAddr, bytes], None]
+        self,
+        tree: Tree,
+        settings: TreeSettings,
+        neighbours: Neighbours,
+        send: Callable[[NodeAddr, bytes], None],
+        refused: Refusals | None = None,
     ) -> None:
+        self._refused = refused or Refusals()
         self._tree = tree
         self._interval = settings.announce_min_interval_ms / 1000
         self._neighbours = neighbours
         self._send = send
         self.counters = tree.counters
 
-    def receive(self, peer: NodeAddr, body: bytes) -> Position | None:
-        """Take a TreeAnnounce (after the type byte): the peer's new position, or None when it was not accepted."""
+    def receive(self, peer: NodeAddr, body: bytes, now: float) -> Position | None:
+        """Take a TreeAnnounce (after the type byte): the peer's new position, or None when it was not accepted.
+
+        Beyond what the specification demands, a path must not name a node twice, which no honest one does, nor be so
+        deep that our own place below it would not fit into an announce on ordinary links.
+        """
         counters = self.counters
         counters.received += 1
         try:
@@ -47,10 +59,13 @@ class AnnounceExchange:
         if message.ancestry[0].node_addr != peer:
             counters.addr_mismatch += 1
             return None
+        if not neighbour.budget.announces.allow(now):
+            self._refused.announces += 1
+            return None
         if not neighbour.identity.verify(message.signing_bytes(), message.signature):
             counters.sig_failed += 1
             return None
-        if message.ancestry_error() is not None:
+        if message.ancestry_error() is not None or not _believable(message):
             counters.ancestry_invalid += 1
             return None
         return self._store(neighbour, message)
@@ -108,3 +123,8 @@ class AnnounceExchange:
     def next_deadline(self) -> float | None:
         waiting = (n.announce.ready_at(self._interval) for n in self._neighbours.values() if n.announce.pending)
         return min(waiting, default=None)
+
+
+def _believable(message: TreeAnnounce) -> bool:
+    path = message.ancestry
+    return len(path) <= MAX_ANCESTRY and len({entry.node_addr for entry in path}) == len(path)

@@ -13,7 +13,7 @@ from math import floor, log
 from struct import Struct
 
 from meshnode.mesh.coordinates import NodeAddr
-from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
 from meshnode.mesh.settings import BloomSettings
 from meshnode.wire.bloom import FilterAnnounce
 from meshnode.wire.errors import WireError
@@ -92,7 +92,17 @@ class FilterExchange:
     filter must not overtake (section 5.6). Neighbours are read and written in place.
     """
 
-    __slots__ = ("_hold_back", "_is_tree_peer", "_neighbours", "_own", "_send", "_settings", "counters", "sequence")
+    __slots__ = (
+        "_hold_back",
+        "_is_tree_peer",
+        "_neighbours",
+        "_own",
+        "_refused",
+        "_send",
+        "_settings",
+        "counters",
+        "sequence",
+    )
 
     def __init__(
         self,
@@ -102,7 +112,9 @@ class FilterExchange:
         is_tree_peer: Callable[[NodeAddr], bool],
         hold_back: Callable[[Neighbour], bool],
         send: Callable[[NodeAddr, bytes], None],
+        refused: Refusals | None = None,
     ) -> None:
+        self._refused = refused or Refusals()
         self._own = member_mask(own)
         self._settings = settings
         self._neighbours = neighbours
@@ -129,6 +141,9 @@ class FilterExchange:
         neighbour = self._neighbours.get(peer)
         if neighbour is None:
             self.counters.unknown_peer += 1
+            return False
+        if not neighbour.budget.filters.allow(now):
+            self._refused.filters += 1
             return False
         return self._store(neighbour, message, now)
 

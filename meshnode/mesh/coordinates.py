@@ -12,6 +12,7 @@ NodeAddr = bytes
 Coordinates = list[NodeAddr]
 
 MAX_LENGTH = 128  # longer lists are not kept: they fit no common link, and strangers could fill our memory with them
+PATH_SHARE = 8
 INFINITE = 1 << 62  # the distance between nodes of different trees; larger than any list could give
 
 
@@ -51,17 +52,23 @@ class CacheEntry:
 class CoordinateCache:
     """What we know about where destinations are; at most `capacity` entries, each valid for `ttl` seconds after use.
 
+    Paths are counted as well: together they hold at most `PATH_SHARE` addresses for each entry there is room for.
+
     Entries are kept in order of use. As every use also renews the expiry, the entry used longest ago is the first to
     expire, so evicting it is right both when something has expired and when nothing has.
     """
 
-    __slots__ = ("_entries", "_own", "capacity", "ttl")
+    __slots__ = ("_entries", "_own", "addresses", "capacity", "ttl")
 
     def __init__(self, own: NodeAddr, capacity: int, ttl: float) -> None:
         self._own = own
         self.capacity = capacity
         self.ttl = ttl
         self._entries: dict[NodeAddr, CacheEntry] = {}
+        self.addresses = 0  # in all paths together
+
+    def __contains__(self, owner: NodeAddr) -> bool:
+        return owner in self._entries
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,6 +85,7 @@ class CoordinateCache:
         if owner == self._own or not 0 < len(coordinates) <= MAX_LENGTH or coordinates[0] != owner:
             return False
         entry = self._entries.pop(owner, None)
+        self.addresses += len(coordinates) - (0 if entry is None else len(entry.coordinates))
         if entry is None:
             self._make_room()
             entry = CacheEntry(coordinates, created=now, last_used=now, expires=now + self.ttl)
@@ -102,14 +110,19 @@ class CoordinateCache:
     def get_and_touch(self, owner: NodeAddr, now: float) -> Coordinates | None:
         """Valid coordinates of `owner`; being used keeps them valid. For the routing decision only."""
         entry = self._entries.pop(owner, None)
-        if entry is None or now > entry.expires:
+        if entry is None:
+            return None
+        if now > entry.expires:
+            self.addresses -= len(entry.coordinates)
             return None
         entry.last_used, entry.expires = now, now + self.ttl
         self._entries[owner] = entry
         return entry.coordinates
 
     def remove(self, owner: NodeAddr) -> None:
-        self._entries.pop(owner, None)
+        entry = self._entries.pop(owner, None)
+        if entry is not None:
+            self.addresses -= len(entry.coordinates)
 
     def drop_through(self, node: NodeAddr) -> None:
         """Drop entries whose path to the root contains `node`."""
@@ -121,7 +134,9 @@ class CoordinateCache:
 
     def _drop(self, doomed: Callable[[Coordinates], bool]) -> None:
         self._entries = {owner: e for owner, e in self._entries.items() if not doomed(e.coordinates)}
+        self.addresses = sum(len(entry.coordinates) for entry in self._entries.values())
 
     def _make_room(self) -> None:
-        while self._entries and len(self._entries) >= self.capacity:
-            del self._entries[next(iter(self._entries))]
+        most = self.capacity * PATH_SHARE
+        while self._entries and (len(self._entries) >= self.capacity or self.addresses > most):
+            self.remove(next(iter(self._entries)))

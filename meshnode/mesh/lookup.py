@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -9,13 +10,15 @@ from typing import Protocol
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.bloom import member_mask
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
-from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
 from meshnode.mesh.rate_limit import IntervalLimiter, TokenBucket
 from meshnode.mesh.settings import LookupSettings
 from meshnode.wire.errors import WireError
 from meshnode.wire.lookup import LookupRequest, LookupResponse
 
 RECENT_CAPACITY = 4096
+MAX_PENDING = 1024
+MAX_ASKED = 8192
 FORWARD_LIMIT_AGE = 60.0
 MAX_BUDGETS = 1024
 ORIGINS_AT_ONCE = 64.0
@@ -112,7 +115,9 @@ class Backoff:
 
 
 class RelayLimit:
-    """Which requests are relayed: each origin's for a target once per interval, and so many for a target in all.
+    """Which requests of a peer are relayed: each origin's for a target once per interval, and so many for it in all.
+
+    An origin is only claimed, so what one peer asks does not count against what another one does.
 
     After a change in the mesh many nodes ask for the same target at once; all but one would be left without an answer
     for seconds if they had to share one interval, as they do where the reference relays.
@@ -121,19 +126,20 @@ class RelayLimit:
     __slots__ = ("_budgets", "_repeats")
 
     def __init__(self, interval: float) -> None:
-        self._repeats: IntervalLimiter[tuple[NodeAddr, NodeAddr]] = IntervalLimiter(interval, FORWARD_LIMIT_AGE)
-        self._budgets: dict[NodeAddr, TokenBucket] = {}
+        self._repeats: IntervalLimiter[tuple[NodeAddr, ...]] = IntervalLimiter(interval, FORWARD_LIMIT_AGE)
+        self._budgets: dict[tuple[NodeAddr, NodeAddr], TokenBucket] = {}
 
-    def allow(self, target: NodeAddr, origin: NodeAddr, now: float) -> bool:
-        """Whether to relay a request now; a refused one costs nothing."""
-        if not self._repeats.allow((target, origin), now):
+    def allow(self, target: NodeAddr, origin: NodeAddr, peer: NodeAddr, now: float) -> bool:
+        """Whether to relay a request of `peer` now; a refused one costs nothing."""
+        if not self._repeats.allow((peer, target, origin), now):
             return False
-        budget = self._budgets.pop(target, None)
+        key = peer, target
+        budget = self._budgets.pop(key, None)
         if budget is None:
             if len(self._budgets) >= MAX_BUDGETS:
                 del self._budgets[next(iter(self._budgets))]
             budget = TokenBucket(ORIGINS_AT_ONCE, ORIGINS_PER_SECOND, now)
-        self._budgets[target] = budget
+        self._budgets[key] = budget
         return budget.allow(now)
 
     def clear_repeats(self) -> None:
@@ -163,10 +169,12 @@ class Lookups:
     __slots__ = (
         "_entropy",
         "_forward_limit",
+        "_held",
         "_identity",
         "_identity_of",
         "_mesh",
         "_settings",
+        "asked",
         "backoff",
         "counters",
         "failed",
@@ -174,6 +182,7 @@ class Lookups:
         "lookup_resp_mtu_below_floor",
         "pending",
         "recent",
+        "refused",
     )
 
     def __init__(
@@ -183,7 +192,9 @@ class Lookups:
         entropy: Callable[[int], bytes],
         identity_of: Callable[[NodeAddr], PeerIdentity | None],
         mesh: Mesh,
+        refused: Refusals | None = None,
     ) -> None:
+        self.refused = refused or Refusals()
         self._identity = identity
         self._settings = settings
         self._entropy = entropy
@@ -194,6 +205,8 @@ class Lookups:
         self.counters = LookupCounters()
         self.lookup_resp_mtu_below_floor = 0  # published in the family `errors`
         self.recent: dict[int, RecentRequest] = {}  # oldest first
+        self._held: Counter[NodeAddr] = Counter()  # how many of these are whose
+        self.asked: dict[int, NodeAddr] = {}  # our own requests, oldest first
         self.pending: dict[NodeAddr, PendingLookup] = {}
         self.found: list[Found] = []
         self.failed: list[NodeAddr] = []
@@ -208,6 +221,8 @@ class Lookups:
             return True
         if self.backoff.suppressed(target, now):
             counters.req_backoff_suppressed += 1
+            return False
+        if len(self.pending) >= MAX_PENDING:
             return False
         if not self._claimants(target):
             counters.req_bloom_miss += 1
@@ -266,8 +281,12 @@ class Lookups:
         return peers
 
     def _request(self, target: NodeAddr) -> bytes:
+        request_id = int.from_bytes(self._entropy(8), "little")
+        if len(self.asked) >= MAX_ASKED:
+            del self.asked[next(iter(self.asked))]
+        self.asked[request_id] = target
         return LookupRequest(
-            request_id=int.from_bytes(self._entropy(8), "little"),
+            request_id=request_id,
             target=target,
             origin=self._identity.node_addr,
             ttl=self._settings.ttl,
@@ -291,6 +310,10 @@ class Lookups:
         """A LookupRequest (after the type byte) came from `peer`. Our own, come back in a circle, ends here."""
         counters = self.counters
         counters.req_received += 1
+        neighbour = self._mesh.neighbours.get(peer)
+        if neighbour is not None and not neighbour.budget.requests.allow(now):
+            self.refused.requests += 1
+            return
         try:
             request = LookupRequest.parse(body)
         except WireError:
@@ -299,10 +322,11 @@ class Lookups:
         self._forget_recent(now)
         if request.request_id in self.recent or request.origin == self._identity.node_addr:
             counters.req_duplicate += 1
-        elif len(self.recent) >= RECENT_CAPACITY:
+        elif not self._make_room(peer):
             counters.req_dedup_cache_full += 1
         else:
             self.recent[request.request_id] = RecentRequest(peer, now)
+            self._held[peer] += 1
             if request.target == self._identity.node_addr:
                 self._answer(request, peer, now)
             else:
@@ -314,12 +338,29 @@ class Lookups:
             oldest = next(iter(self.recent))
             if now - self.recent[oldest].seen_at <= expiry:
                 return
-            del self.recent[oldest]
+            self._forget(oldest)
+
+    def _forget(self, request_id: int) -> None:
+        peer = self.recent.pop(request_id).from_peer
+        self._held[peer] -= 1
+        if not self._held[peer]:
+            del self._held[peer]
+
+    def _make_room(self, peer: NodeAddr) -> bool:
+        """Whether one more request of `peer` may be remembered; in a full table the peer with the most gives way."""
+        if len(self.recent) < RECENT_CAPACITY:
+            return True
+        greediest, most = self._held.most_common(1)[0]
+        if self._held[peer] + 1 >= most:
+            return False
+        self._forget(next(request for request, entry in self.recent.items() if entry.from_peer == greediest))
+        return True
 
     def _answer(self, request: LookupRequest, peer: NodeAddr, now: float) -> None:
         self.counters.req_target_is_us += 1
-        if request.origin in self.pending:  # we were asking each other, and this is where the origin is
-            del self.pending[request.origin]
+        if (
+            request.origin in self.pending
+        ):  # we are asking each other; its own answer, which is signed, goes before this
             self.found.append(Found(request.origin, request.origin_coordinates, None))
         response = LookupResponse(
             request_id=request.request_id,
@@ -340,7 +381,7 @@ class Lookups:
         if request.ttl == 0:
             counters.req_ttl_exhausted += 1
             return
-        if not self._forward_limit.allow(request.target, request.origin, now):
+        if not self._forward_limit.allow(request.target, request.origin, peer, now):
             counters.req_forward_rate_limited += 1
             return
         counters.req_forwarded += 1
@@ -358,7 +399,10 @@ class Lookups:
     # Answers
 
     def response(self, body: bytes) -> None:
-        """A LookupResponse (after the type byte) came; for a request we did not relay it is ours."""
+        """A LookupResponse (after the type byte) came; for a request we did not relay it is ours, if we asked.
+
+        An answer is signed for good: without the question, an old one could be told again at any time.
+        """
         self.counters.resp_received += 1
         try:
             response = LookupResponse.parse(body)
@@ -382,6 +426,9 @@ class Lookups:
 
     def _accept(self, response: LookupResponse) -> None:
         target = response.target
+        if self.asked.get(response.request_id) != target:
+            self.refused.unasked_answers += 1
+            return
         identity = self._identity_of(target)
         if identity is None or identity.node_addr != target:
             self.counters.resp_identity_miss += 1

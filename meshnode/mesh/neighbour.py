@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from meshnode.identity import PeerIdentity
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.mesh.rate_limit import TokenBucket
 from meshnode.wire.tree import AncestryEntry
 
 MAX_REPEATS = 5
@@ -53,6 +54,35 @@ class Outgoing:
 
 
 @dataclass(slots=True)
+class Refusals:
+    """What peers wanted of us beyond their budgets, and answers to questions we never asked; in messages."""
+
+    announces: int = 0
+    filters: int = 0
+    requests: int = 0
+    unasked_answers: int = 0
+    places: int = 0
+    signals: int = 0
+
+
+class Budget:
+    """What one peer may make us do: how much at once, and how much a second in the long run.
+
+    Announces and filters leave an honest peer twice a second at most. `requests` are lookups to relay or answer,
+    `places` destinations whose coordinates we had not known, `signals` error signals its datagrams give rise to.
+    """
+
+    __slots__ = ("announces", "filters", "places", "requests", "signals")
+
+    def __init__(self) -> None:
+        self.announces = TokenBucket(20, 4, 0.0)
+        self.filters = TokenBucket(20, 4, 0.0)
+        self.requests = TokenBucket(512, 200, 0.0)
+        self.places = TokenBucket(1000, 100, 0.0)
+        self.signals = TokenBucket(50, 20, 0.0)
+
+
+@dataclass(slots=True)
 class Neighbour:
     """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes.
 
@@ -74,6 +104,7 @@ class Neighbour:
     trusted: bool = True
     announce: Outgoing = field(default_factory=Outgoing)
     filter_announce: Outgoing = field(default_factory=Outgoing)
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def address(self) -> NodeAddr:

@@ -12,7 +12,7 @@ from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
 from meshnode.mesh.decisions import Decisions
 from meshnode.mesh.lookup import LookupCounters, Lookups
 from meshnode.mesh.mmp.quality import CostRange
-from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
 from meshnode.mesh.next_hop import RouteClass, classify
 from meshnode.mesh.rate_limit import IntervalLimiter
 from meshnode.mesh.router_events import (
@@ -84,14 +84,21 @@ class Router:
         self._settings = settings
         self._link_cost = link_cost
         self.tree = Tree(identity, settings.tree, entropy, self.neighbours, link_cost, wall, cost_range)
-        self.announces = AnnounceExchange(self.tree, settings.tree, self.neighbours, self.send)
+        self.refused = Refusals()
+        self.announces = AnnounceExchange(self.tree, settings.tree, self.neighbours, self.send, self.refused)
         self.filters = FilterExchange(
-            self.me, settings.bloom, self.neighbours, self.tree.is_tree_peer, _announce_pending, self.send
+            self.me,
+            settings.bloom,
+            self.neighbours,
+            self.tree.is_tree_peer,
+            _announce_pending,
+            self.send,
+            self.refused,
         )
-        self.lookups = Lookups(identity, settings.lookup, entropy, identity_of, self)
+        self.lookups = Lookups(identity, settings.lookup, entropy, identity_of, self, self.refused)
         self.coordinate_cache = CoordinateCache(self.me, settings.cache.coord_size, settings.cache.coord_ttl_secs)
         self.counters = RouterCounters(self.tree.counters, self.filters.counters, self.lookups.counters)
-        self._signals: IntervalLimiter[NodeAddr] = IntervalLimiter(SIGNAL_INTERVAL, SIGNAL_MEMORY)
+        self._signals: IntervalLimiter[tuple[NodeAddr, NodeAddr]] = IntervalLimiter(SIGNAL_INTERVAL, SIGNAL_MEMORY)
         self._decisions = Decisions(self.tree, self.neighbours, self.coordinate_cache, link_cost, cost_range)
         self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
         self._reevaluated_at: float | None = None
@@ -249,7 +256,7 @@ class Router:
 
     def _tree_announce(self, peer: NodeAddr, body: bytes, now: float, wall: float) -> None:
         was_tree_peer = self.tree.is_tree_peer(peer)
-        position = self.announces.receive(peer, body)
+        position = self.announces.receive(peer, body, now)
         if position is None:
             return
         self._decisions.forget()
@@ -407,21 +414,40 @@ class Router:
             if now - since > MISSED_MEMORY or (self.lookups.can_ask(target) and self.lookups.start(target, now)):
                 del self._missed[target]
 
-    def warm(self, payload: bytes, offset: int, source: NodeAddr, destination: NodeAddr, now: float) -> bool:
+    def warm(
+        self, payload: bytes, offset: int, source: NodeAddr, destination: NodeAddr, now: float, peer: NodeAddr = b""
+    ) -> bool:
         """Learn coordinates from the session message at `offset` of `payload`, passing through or for us.
 
-        False means: drop this datagram, it would harm a node further on (spec 03 section 6.3).
+        `peer` is who handed it over. False means: drop this datagram, it would harm a node further on (spec 03 section
+        6.3).
         """
         if len(payload) >= offset + 4 and not payload[offset] and not payload[offset + 1] & FLAG_COORDINATES:
             return True
         verdict, source_path, destination_path = examine(payload, offset)
         if verdict is Verdict.CARRIES:
-            self.coordinate_cache.insert(source, source_path, now)
-            self.coordinate_cache.insert(destination, destination_path, now)
+            if destination != self.me:
+                self._learn(source, source_path, peer, now)
+                self._learn(destination, destination_path, peer, now)
+            elif payload[offset] and self.coordinate_cache.get(source, now) is None:
+                self._learn(source, source_path, peer, now)
         elif verdict is not Verdict.PLAIN:
             self.counters.warm_malformed_packets += 1
             self.counters.warm_malformed_bytes += DATAGRAM_HEADER + len(payload) - offset
         return verdict is not Verdict.POISONOUS
+
+    def _learn(self, owner: NodeAddr, coordinates: Coordinates, peer: NodeAddr, now: float) -> None:
+        """Take an unauthenticated hint, unless its bringer has taught us too many places lately."""
+        neighbour = self.neighbours.get(peer)
+        known = neighbour is None or owner in self.coordinate_cache
+        if known or (neighbour is not None and neighbour.budget.places.allow(now)):
+            self.coordinate_cache.insert(owner, coordinates, now)
+        else:
+            self.refused.places += 1
+
+    def learn_coordinates(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> None:
+        """Take coordinates that came with an authentic message of `owner`; an empty list says nothing."""
+        self.coordinate_cache.insert(owner, coordinates, now)
 
     @property
     def own_coordinates(self) -> Coordinates:
@@ -437,27 +463,58 @@ class Router:
 
     # Signals (spec 03 section 10.2): payloads for the source of a datagram that could not be forwarded
 
-    def routing_error(self, destination: NodeAddr, payload: bytes, offset: int, now: float) -> bytes | None:
+    def routing_error(
+        self,
+        destination: NodeAddr,
+        payload: bytes,
+        offset: int,
+        now: float,
+        source: NodeAddr = b"",
+        peer: NodeAddr = b"",
+    ) -> bytes | None:
         """The signal for a transit datagram without next hop; None when none is due.
 
-        `payload` at `offset` is the session message that could not be forwarded; signals are not answered.
+        `payload` at `offset` is the session message of `source`, handed over by `peer`, that could not be forwarded;
+        signals are not answered.
         """
-        if not self._signal_due(destination, payload, offset, now):
+        if not self._signal_due(destination, payload, offset, now, source, peer):
             return None
         coordinates = self.coordinate_cache.get(destination, now)
         if coordinates is None:
             return CoordinatesRequired(destination, self.me).encode()
         return PathBroken(destination, self.me, coordinates).encode()
 
-    def mtu_error(self, destination: NodeAddr, payload: bytes, offset: int, mtu: int, now: float) -> bytes | None:
+    def mtu_error(
+        self,
+        destination: NodeAddr,
+        payload: bytes,
+        offset: int,
+        mtu: int,
+        now: float,
+        source: NodeAddr = b"",
+        peer: NodeAddr = b"",
+    ) -> bytes | None:
         """The signal for a transit datagram that the outgoing transport refused as larger than `mtu`; None as above."""
-        if not self._signal_due(destination, payload, offset, now):
+        if not self._signal_due(destination, payload, offset, now, source, peer):
             return None
         return MtuExceeded(destination, self.me, min(mtu, 65535)).encode()
 
-    def _signal_due(self, destination: NodeAddr, payload: bytes, offset: int, now: float) -> bool:
-        is_signal = len(payload) >= offset + 2 and not payload[offset] & 0x0F and payload[offset + 1] & FLAG_UNENCRYPTED
-        return not is_signal and self._signals.allow(destination, now)
+    def _signal_due(
+        self, destination: NodeAddr, payload: bytes, offset: int, now: float, source: NodeAddr, peer: NodeAddr
+    ) -> bool:
+        """At most one signal per interval for a source and a destination, and only so many for one peer in all.
+
+        The specification's limit per destination alone would let anybody use up the signals others need.
+        """
+        if len(payload) >= offset + 2 and not payload[offset] & 0x0F and payload[offset + 1] & FLAG_UNENCRYPTED:
+            return False
+        if not self._signals.allow((source, destination), now):
+            return False
+        neighbour = self.neighbours.get(peer)
+        if neighbour is None or neighbour.budget.signals.allow(now):
+            return True
+        self.refused.signals += 1
+        return False
 
 
 def _announce_pending(neighbour: Neighbour) -> bool:

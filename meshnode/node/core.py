@@ -152,6 +152,7 @@ class Node(TransportEvents):
         self.state = "degraded" if self.degraded else "running"
         self.sessions.transport_mtu = self.transports.mtu
         for peer in peers:
+            self.identities.pin(peer.identity, now)
             self.register(peer.identity, peer.alias)
         self._next_tick = now + self.settings.tick_interval_secs
         self.peering.start(peers, now)
@@ -172,7 +173,8 @@ class Node(TransportEvents):
     def register(self, identity: PeerIdentity, alias: str | None = None) -> None:
         """Make `identity` reachable by its mesh address, and nameable."""
         self.identities.insert(identity, self.world.clock.seconds())
-        self.names.aliases[identity.node_addr] = alias or identity.short_npub
+        if alias is not None:
+            self.names.aliases[identity.node_addr] = alias
 
     def connect(self, peer: PeerConfig) -> bool:
         """Dial `peer` once. False when it is connected or being dialled. Raises `DialError`."""

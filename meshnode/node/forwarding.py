@@ -89,7 +89,7 @@ class Forwarding:
         if path_mtu > peer.mtu_limit:  # what is too long for the way back did not get here either
             path_mtu = peer.mtu_limit
         if first[40:41] != b"\0" or first[41:42] > b"\0":
-            plaintexts = self._warm(plaintexts, source, destination, now)
+            plaintexts = self._warm(peer, plaintexts, source, destination, now)
             if not plaintexts:
                 return
         if destination == self._node_addr:
@@ -99,10 +99,12 @@ class Forwarding:
         else:
             self._relay(peer.node_addr, plaintexts, ttl, path_mtu, source, destination, ce, now)
 
-    def _warm(self, plaintexts: list[bytes], source: bytes, destination: bytes, now: float) -> list[bytes]:
+    def _warm(
+        self, peer: PeerLink, plaintexts: list[bytes], source: bytes, destination: bytes, now: float
+    ) -> list[bytes]:
         """Learn coordinates carried in the clear; datagrams that would harm the next node are left out."""
-        warm = self._router.warm
-        sound = [plaintext for plaintext in plaintexts if warm(plaintext, _HEADER_SIZE, source, destination, now)]
+        warm, hands = self._router.warm, peer.node_addr
+        sound = [p for p in plaintexts if warm(p, _HEADER_SIZE, source, destination, now, hands)]
         self.counters.warm_malformed_packets = self._router.counters.warm_malformed_packets
         self.counters.warm_malformed_bytes = self._router.counters.warm_malformed_bytes
         return sound
@@ -132,11 +134,12 @@ class Forwarding:
         if peer is None:
             counters.drop_no_route_packets += count
             counters.drop_no_route_bytes += nbytes - count
-            self._signal(source, self._router.routing_error(destination, plaintexts[0], _HEADER_SIZE, now), now)
+            error = self._router.routing_error(destination, plaintexts[0], _HEADER_SIZE, now, source, came_from)
+            self._signal(source, error, now)
             return
         mtu = self._transports.link_mtu(peer.path)
         if len(max(plaintexts, key=len)) + _FRAME_OVERHEAD > mtu:
-            plaintexts = self._refuse_oversize(plaintexts, mtu, source, destination, now)
+            plaintexts = self._refuse_oversize(came_from, plaintexts, mtu, source, destination, now)
             count, nbytes = len(plaintexts), sum(map(len, plaintexts)) - 4 * len(plaintexts)
             if not plaintexts:
                 return
@@ -160,13 +163,14 @@ class Forwarding:
         return False
 
     def _refuse_oversize(
-        self, plaintexts: list[bytes], mtu: int, source: bytes, destination: bytes, now: float
+        self, came_from: bytes, plaintexts: list[bytes], mtu: int, source: bytes, destination: bytes, now: float
     ) -> list[bytes]:
         fitting = [plaintext for plaintext in plaintexts if len(plaintext) + _FRAME_OVERHEAD <= mtu]
         refused = len(plaintexts) - len(fitting)
         self.counters.drop_mtu_exceeded_packets += refused
         self.counters.drop_mtu_exceeded_bytes += sum(map(len, plaintexts)) - sum(map(len, fitting)) - 5 * refused
-        self._signal(source, self._router.mtu_error(destination, plaintexts[0], _HEADER_SIZE, mtu, now), now)
+        error = self._router.mtu_error(destination, plaintexts[0], _HEADER_SIZE, mtu, now, source, came_from)
+        self._signal(source, error, now)
         return fitting
 
     def _signal(self, source: bytes, payload: bytes | None, now: float) -> None:

@@ -38,4 +38,7 @@ class Names:
         session = self._sessions.sessions.get(node_addr)
         if session is not None and session.remote is not None:
             return session.remote.short_npub
+        known = self._sessions.identities.peek_exact(node_addr)
+        if known is not None:
+            return known.short_npub
         return f"{node_addr[:4].hex()}..."

@@ -37,6 +37,10 @@ class FakeRouter:
     def coordinates_for(self, destination: bytes, now: float) -> list[bytes] | None:
         return self.cache.get(destination)
 
+    def learn_coordinates(self, owner: bytes, coordinates: list[bytes], now: float) -> None:
+        if coordinates:
+            self.cache[owner] = coordinates
+
     def forget_coordinates(self, destination: bytes) -> None:
         self.cache.pop(destination, None)
 

@@ -108,7 +108,7 @@ class Chain:
 
 
 # What we tell beyond the recorded daemons, whose tools pass over keys they do not know.
-OURS = frozenset(("show_metrics.link", "show_metrics.session", "show_status.config_files"))
+OURS = frozenset(("show_metrics.link", "show_metrics.refused", "show_metrics.session", "show_status.config_files"))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from meshnode.identity import PeerIdentity
 from meshnode.mesh.bloom import filter_of
 from meshnode.mesh.coordinates import Coordinates
-from meshnode.mesh.lookup import RECENT_CAPACITY, Backoff, Found, Lookups
-from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.lookup import MAX_ASKED, RECENT_CAPACITY, Backoff, Found, Lookups
+from meshnode.mesh.neighbour import Budget, Neighbour, Neighbours
 from meshnode.mesh.settings import LookupSettings
 from meshnode.wire.lookup import LookupRequest, LookupResponse
 from tests.unit.mesh_rig import VECTORS, addr, path, sorted_identities
@@ -66,6 +66,12 @@ class Rig:
         values = {"target": FAR.node_addr, "origin": addr(9), "ttl": 5, "min_mtu": 7, **fields}
         message = LookupRequest(request_id, origin_coordinates=path([9, 0]), **values)
         self.lookups.request(peer, message.encode()[1:], now)
+
+
+def tell(rig: Rig, response: LookupResponse) -> None:
+    """Hand the rig an answer to a question it asked."""
+    rig.lookups.asked[response.request_id] = response.target
+    rig.lookups.response(response.encode()[1:])
 
 
 def answer(request_id: int = 1, path_mtu: int = 1300, signer: Any = FAR, **fields: Any) -> LookupResponse:
@@ -167,14 +173,35 @@ def test_backoff_forgets_on_request() -> None:
 # Answers to us
 
 
-def test_a_proven_answer_is_accepted_whatever_its_id() -> None:
+def test_a_proven_answer_to_any_attempt_is_accepted() -> None:
     rig = Rig()
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.lookups.start(FAR.node_addr, 0.0)
-    rig.lookups.response(answer(request_id=999).encode()[1:])
+    (request_id,) = rig.lookups.asked
+    rig.lookups.advance(1.0)
+    assert len(rig.lookups.asked) == 2
+    rig.lookups.response(answer(request_id).encode()[1:])
     assert rig.lookups.found == [Found(FAR.node_addr, [FAR.node_addr, ROOT.node_addr], 1300)]
     assert rig.lookups.pending == {}
     assert rig.counters.resp_accepted == 1
+
+
+@pytest.mark.parametrize("asked_about", [None, CHILD.node_addr])
+def test_an_answer_nobody_asked_for_is_dropped(asked_about: bytes | None) -> None:
+    """However good its proof: it may be a recorded one, from when the target was elsewhere."""
+    rig = Rig()
+    if asked_about is not None:
+        rig.lookups.asked[999] = asked_about
+    rig.lookups.response(answer(request_id=999).encode()[1:])
+    assert rig.lookups.found == []
+    assert rig.lookups.refused.unasked_answers == 1
+
+
+def test_the_memory_of_our_own_questions_is_bounded() -> None:
+    rig = Rig()
+    for number in range(MAX_ASKED + 10):
+        rig.lookups._request(number.to_bytes(16, "big"))
+    assert len(rig.lookups.asked) <= MAX_ASKED
 
 
 def test_the_reference_response_verifies() -> None:
@@ -183,7 +210,7 @@ def test_the_reference_response_verifies() -> None:
     rig = Rig()
     secret = bytes.fromhex(VECTORS["identities"][vector["target_identity"]]["secret_key"])
     rig.known[target] = type(ME)(secret).peer
-    rig.lookups.response(bytes.fromhex(vector["message"])[1:])
+    tell(rig, LookupResponse.parse(bytes.fromhex(vector["message"])[1:]))
     assert rig.lookups.found == [Found(target, path(vector["target_coords"]), vector["path_mtu"])]
 
 
@@ -198,7 +225,7 @@ def test_the_reference_response_verifies() -> None:
 )
 def test_unproven_answers_are_dropped(response: LookupResponse, counter: str) -> None:
     rig = Rig()
-    rig.lookups.response(response.encode()[1:])
+    tell(rig, response)
     assert rig.lookups.found == []
     assert getattr(rig.counters, counter) == 1
 
@@ -207,13 +234,13 @@ def test_a_tampered_answer_fails_its_proof() -> None:
     rig = Rig()
     response = answer()
     response.target_coordinates = [FAR.node_addr, PARENT.node_addr]
-    rig.lookups.response(response.encode()[1:])
+    tell(rig, response)
     assert rig.counters.resp_proof_failed == 1
 
 
 def test_a_path_mtu_below_the_floor_is_ignored_but_not_the_answer() -> None:
     rig = Rig()
-    rig.lookups.response(answer(path_mtu=255).encode()[1:])
+    tell(rig, answer(path_mtu=255))
     assert rig.lookups.found[0].path_mtu is None
     assert rig.lookups.lookup_resp_mtu_below_floor == 1
 
@@ -277,7 +304,7 @@ def test_our_own_request_come_back_is_dropped_and_its_answer_stays_ours() -> Non
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.request(55, origin=ME.node_addr)
     assert rig.asked() == []
-    rig.lookups.response(answer(request_id=55).encode()[1:])
+    tell(rig, answer(request_id=55))
     assert len(rig.lookups.found) == 1
 
 
@@ -306,12 +333,54 @@ def test_a_spent_request_goes_no_further() -> None:
 def test_request_memory_is_bounded_and_fades() -> None:
     rig = Rig()
     for n in range(RECENT_CAPACITY + 1):
+        rig.mesh.neighbours[CHILD.node_addr].budget = Budget()
         rig.request(n, target=addr(1))
     assert rig.counters.req_dedup_cache_full == 1
     rig.request(0, now=10.0)
     assert rig.counters.req_duplicate == 1
     rig.request(0, now=10.1)
     assert len(rig.lookups.recent) == 1
+
+
+def test_one_peer_cannot_fill_the_memory_others_need() -> None:
+    rig = Rig()
+    for n in range(RECENT_CAPACITY):
+        rig.mesh.neighbours[CHILD.node_addr].budget = Budget()
+        rig.request(n, target=addr(1))
+    rig.request(99_999, peer=PARENT.node_addr, target=addr(1))
+    assert len(rig.lookups.recent) == RECENT_CAPACITY
+    assert rig.lookups.recent[99_999].from_peer == PARENT.node_addr
+    assert rig.counters.req_dedup_cache_full == 0
+    rig.request(99_998, target=addr(1))
+    assert rig.counters.req_dedup_cache_full == 1
+
+
+def test_a_peer_has_a_budget_of_requests() -> None:
+    rig = Rig()
+    for n in range(1000):
+        rig.request(n, target=addr(1))
+    assert 512 <= 1000 - rig.lookups.refused.requests <= 513
+    rig.request(5000, peer=PARENT.node_addr, target=addr(1))
+    assert 5000 in rig.lookups.recent
+
+
+def test_what_one_peer_asks_does_not_count_against_another() -> None:
+    """Origins are only claimed: a peer that asks first in another's name must not keep the real one from asking."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    for n in range(100):
+        rig.request(n, origin=addr(9) if n < 2 else n.to_bytes(16, "big"))
+    rig.mesh.sent.clear()
+    rig.request(5000, peer=CROSS.node_addr, origin=addr(9))
+    assert rig.asked() == [PARENT.node_addr]
+
+
+def test_a_forged_request_of_whom_we_look_for_does_not_end_our_lookup() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    rig.request(77, target=ME.node_addr, origin=FAR.node_addr)
+    assert FAR.node_addr in rig.lookups.pending
 
 
 def test_answers_travel_back_once_with_the_smallest_mtu() -> None:

@@ -190,7 +190,7 @@ def test_a_position_too_deep_for_a_link_is_not_sent_and_does_not_block_filters()
     node = Node(7, [1])
     node.router.set_link_mtu(ADDRESSES[1], 1100)
     node.router.set_link_mtu(ADDRESSES[2], 1100)
-    long_path = [AncestryEntry(ADDRESSES[1], 1, 1), *[AncestryEntry(bytes([9] * 15 + [n]), 1, 1) for n in range(40)]]
+    long_path = [AncestryEntry(ADDRESSES[1], 1, 1), *[AncestryEntry(bytes([9] * 15 + [n]), 1, 1) for n in range(30)]]
     long_path.append(AncestryEntry(bytes(16), 1, 1))
     signature = NODES[1].sign(declaration_bytes(ADDRESSES[1], long_path[1].node_addr, 1, 1), bytes(32))
     body = TreeAnnounce(1, 1, long_path[1].node_addr, long_path, signature).encode()[1:]

@@ -247,6 +247,7 @@ def test_unknown_coordinates_are_replaced_by_our_own() -> None:
     net, a, b = pair()
     a.open(b)
     net.run(0.1)
+    a.router.cache.clear()
     parsed = parse_session_message(sealed(a, b, b"x")[0])
     assert isinstance(parsed, EncryptedMessage)
     assert parsed.source_coordinates == parsed.destination_coordinates == a.router.own_coordinates

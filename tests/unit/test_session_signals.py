@@ -55,14 +55,30 @@ def test_coordinates_required_is_answered_with_a_warmup_a_lookup_and_coordinates
 
 
 def test_a_broken_path_also_forgets_coordinates_and_path_mtu(two: tuple[Net, Node, Node]) -> None:
-    _net, a, b = two
+    net, a, b = two
     a.session(b).path_mtu.seed(1300)
+    net.lose = lambda source, message: True
+    net.run(2.5)
+    a.sent.clear()
     events = feed(a, PathBroken(b.address, REPORTER, []))
     assert events == [LookupWanted(b.address), PathMtuReleased(b.address)]
     assert b.address not in a.router.cache
     assert a.session(b).path_mtu.current == 65535
     assert a.session(b).warmup_remaining == 5
     assert len(a.sent) == 1
+
+
+def test_a_broken_path_to_a_peer_we_hear_costs_a_lookup_and_nothing_more(two: tuple[Net, Node, Node]) -> None:
+    """Whoever is on the mesh can say that a path is broken: a transfer must not stop because of it."""
+    net, a, b = two
+    a.session(b).path_mtu.seed(1300)
+    b.send(a, b"I am here")
+    net.run(0.1)
+    for _ in range(100):
+        assert PathMtuReleased(b.address) not in feed(a, PathBroken(b.address, REPORTER, []))
+    assert b.address in a.router.cache
+    assert a.session(b).path_mtu.current == 1300
+    assert sum(event == LookupWanted(b.address) for event in a.events) == 1
 
 
 def test_warmups_in_response_share_one_limiter(two: tuple[Net, Node, Node]) -> None:
@@ -82,6 +98,29 @@ def test_a_smaller_mtu_is_taken_at_once(two: tuple[Net, Node, Node]) -> None:
     _net, a, b = two
     assert feed(a, MtuExceeded(b.address, REPORTER, 1299)) == [PathMtuChanged(b.address, 1299)]
     assert a.session(b).path_mtu.current == 1299
+
+
+def test_a_claimed_mtu_is_tried_again_soon(two: tuple[Net, Node, Node]) -> None:
+    net, a, b = two
+    feed(a, MtuExceeded(b.address, REPORTER, 300))
+    net.run(7.0)
+    assert a.session(b).path_mtu.current == 1400
+    assert a.events[-1] == PathMtuChanged(b.address, 1400)
+    assert feed(a, MtuExceeded(b.address, REPORTER, 300)) == []
+
+
+def test_a_claimed_mtu_is_not_believed_while_larger_frames_arrive(two: tuple[Net, Node, Node]) -> None:
+    net, a, b = two
+    for _ in range(60):
+        a.send(b, *[bytes(1000)] * 5)
+        feed(a, MtuExceeded(b.address, REPORTER, 300))
+        net.run(0.1)
+    before = a.session(b).path_mtu.current
+    for _ in range(300):
+        a.send(b, *[bytes(1000)] * 5)
+        feed(a, MtuExceeded(b.address, REPORTER, 300))
+        net.run(0.1)
+        assert a.session(b).path_mtu.current == before == 1400
 
 
 def test_an_mtu_below_the_floor_is_only_counted(two: tuple[Net, Node, Node]) -> None:
@@ -128,6 +167,7 @@ def test_signals_about_a_session_we_are_opening_are_admitted() -> None:
     net.lose = lambda source, message: True
     a.open(b)
     assert feed(a, CoordinatesRequired(b.address, REPORTER)) == [LookupWanted(b.address)]
+    net.run(0.5)
     assert feed(a, PathBroken(b.address, REPORTER, [])) == [LookupWanted(b.address), PathMtuReleased(b.address)]
     assert a.phases() == [1]
 

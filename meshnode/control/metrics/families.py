@@ -62,6 +62,7 @@ FAMILIES: Mapping[str, Family] = {
     "congestion_events_total": Family("counter", "Congestion marks and losses in the kernel.", ("event",)),
     "error_signal_events_total": Family("counter", "Error signals from the mesh, by kind.", ("event",)),
     "link_events_total": Family("counter", "Frames and handshakes of links that were refused, by reason.", ("event",)),
+    "refused_requests_total": Family("counter", "What peers wanted beyond their budgets, by kind.", ("event",)),
     "session_events_total": Family("counter", "Session messages that were refused, by reason.", ("event",)),
 }
 """By name without the prefix."""
@@ -74,5 +75,6 @@ EVENT_FAMILIES: Mapping[str, str] = {
     "errors": "error_signal_events_total",
     "link": "link_events_total",
     "session": "session_events_total",
+    "refused": "refused_requests_total",
 }
 """The families of `show_metrics` that are told as events."""

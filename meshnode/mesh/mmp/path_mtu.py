@@ -7,17 +7,38 @@ MTU_FLOOR = 256  # smaller reports are not acted on: anyone on the path could st
 MIN_INTERVAL = 10.0
 RAISE_REPORTS = 3
 
+FIRST_HOLD, LONGEST_HOLD = 5.0, 30.0
+"""Seconds for which an unproved claim is believed before larger frames are tried again."""
+
+TRIAL = 2.5
+"""Seconds such a trial takes: no claim is believed meanwhile."""
+
+EVIDENCE_AGE = 4.0
+"""Seconds for which a report that larger frames arrive refutes claims of a smaller MTU."""
+
 
 class PathMtuState:
-    """`current` is what we may send, `observed` what the peer's datagrams came with; sizes in bytes of link frame."""
+    """`current` is what we may send, `observed` what the peer's datagrams came with; sizes in bytes of link frame.
+
+    What the peer itself tells counts until it tells otherwise. What a signal claims, which anybody may send, is
+    believed for some seconds, then larger frames are tried; and not at all while the peer reports that larger ones
+    arrive.
+    """
 
     __slots__ = (
+        "_carried",
+        "_carried_at",
         "_changed",
+        "_claim",
+        "_claim_hold",
+        "_claim_until",
+        "_confirmed",
         "_interval",
         "_notified_at",
         "_raise_count",
         "_raise_since",
         "_raise_to",
+        "_trial_until",
         "current",
         "observed",
     )
@@ -25,6 +46,11 @@ class PathMtuState:
     def __init__(self) -> None:
         self.current = UNKNOWN_MTU
         self.observed = UNKNOWN_MTU
+        self._confirmed = UNKNOWN_MTU
+        self._claim = UNKNOWN_MTU
+        self._claim_hold = FIRST_HOLD
+        self._claim_until = self._trial_until = self._carried_at = float("-inf")
+        self._carried = 0
         self._changed = False
         self._notified_at: float | None = None
         self._interval = MIN_INTERVAL
@@ -34,8 +60,39 @@ class PathMtuState:
 
     def seed(self, mtu: int) -> None:
         """Fold the first hop's link MTU in; never raises `current`."""
-        if mtu < self.current:
-            self.current = mtu
+        if mtu < self._confirmed:
+            self._confirmed = mtu
+            self._update()
+
+    def claim(self, mtu: int, now: float) -> bool:
+        """Take a value that nobody vouches for; True when it is believed for now and `current` fell."""
+        if mtu < MTU_FLOOR or mtu >= self.current or now < self._trial_until:
+            return False
+        if self._carried > mtu and now - self._carried_at <= EVIDENCE_AGE:
+            return False
+        self._claim, self._claim_until = mtu, now + self._claim_hold
+        self._claim_hold = min(2 * self._claim_hold, LONGEST_HOLD)
+        self._update()
+        return True
+
+    def carried(self, size: int, now: float) -> None:
+        """The peer reports that the frames that arrived lately had `size` bytes on average."""
+        self._carried, self._carried_at = size, now
+        if size > self._claim:
+            self._claim_hold = FIRST_HOLD
+
+    def expire(self, now: float) -> bool:
+        """Try larger frames again once a claim has been believed for long enough; True when `current` rose."""
+        if self._claim == UNKNOWN_MTU or now < self._claim_until:
+            return False
+        self._claim = UNKNOWN_MTU
+        self._trial_until = now + TRIAL
+        before = self.current
+        self._update()
+        return self.current > before
+
+    def _update(self) -> None:
+        self.current = min(self._confirmed, self._claim)
 
     def observe(self, mtu: int) -> None:
         """Note the path MTU a decrypted datagram of the peer arrived with."""
@@ -62,23 +119,26 @@ class PathMtuState:
         return self.observed
 
     def apply(self, mtu: int, now: float) -> bool:
-        """Take a value from the peer or from a MtuExceeded signal; True when `current` changed.
+        """Take a value from the peer; True when `current` changed.
 
         A smaller value counts at once, a larger one after three equal reports spread over two intervals. A pending
-        larger value is forgotten whenever `current` changes, so that it can be accepted again later.
+        larger value is forgotten whenever the value changes, so that it can be accepted again later.
         """
-        if mtu < MTU_FLOOR or mtu == self.current:
+        if mtu < MTU_FLOOR or mtu == self._confirmed:
             return False
-        if mtu > self.current and not self._raise_confirmed(mtu, now):
+        if mtu > self._confirmed and not self._raise_confirmed(mtu, now):
             return False
-        self.current = mtu
+        self._confirmed = mtu
         self._raise_to = self._raise_count = 0
-        return True
+        before = self.current
+        self._update()
+        return self.current != before
 
     def reset(self) -> None:
         """Forget what we may send, as when the path is known to be gone; `observed` stays."""
-        self.current = UNKNOWN_MTU
+        self._confirmed = self._claim = UNKNOWN_MTU
         self._raise_to = self._raise_count = 0
+        self._update()
 
     def _raise_confirmed(self, mtu: int, now: float) -> bool:
         if mtu != self._raise_to:

@@ -34,6 +34,9 @@ class Coordinates(Protocol):
     def coordinates_for(self, destination: bytes, now: float) -> list[bytes] | None:
         """The cached place of another node."""
 
+    def learn_coordinates(self, owner: bytes, coordinates: list[bytes], now: float) -> None:
+        """Coordinates that came with an authentic message of `owner`; an empty list says nothing."""
+
     def forget_coordinates(self, destination: bytes) -> None:
         """Drop the cached place of another node."""
 

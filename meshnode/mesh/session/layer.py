@@ -25,7 +25,16 @@ from meshnode.wire.session import (
 from .core import Coordinates, Core, Jitter
 from .counters import ErrorCounters, SessionCounters
 from .errors import SessionNotReady
-from .events import CloseReason, Delivery, Outgoing, PendingExpired, PendingReady, Queued, SessionEvent
+from .events import (
+    CloseReason,
+    Delivery,
+    Outgoing,
+    PathMtuChanged,
+    PendingExpired,
+    PendingReady,
+    Queued,
+    SessionEvent,
+)
 from .identity_cache import IdentityCache
 from .opening import RESEND_INTERVAL, OpeningHandshakes
 from .receiving import Arrival, Receiving
@@ -323,6 +332,8 @@ class SessionLayer:
             return
         self._serve(session, now)
         self._rekeying.tick(session, now)
+        if session.path_mtu.expire(now):
+            self._core.events.append(PathMtuChanged(session.address, session.path_mtu.current))
         self._report(session, now)
 
     def _report(self, session: Session, now: float) -> None:

@@ -111,6 +111,7 @@ class OpeningHandshakes:
         except NoiseError:
             self._core.counters.ack_handshake_failed += 1
             return
+        self._core.coordinates.learn_coordinates(session.address, ack.source_coordinates, now)
         message3 = SessionMessage3(noise.message3()).encode()
         self._core.send(session, message3)
         session.unproven = Unproven(message3, ack.handshake, now, self._core.resend_at(0, now))

@@ -45,6 +45,10 @@ class Arrival:
         self.deliveries: list[Delivery] = []
 
 
+PLAINTEXT_OVERHEAD = 100
+"""What a link frame has more than the session plaintext in it, which is what reports count."""
+
+
 class Receiving:
     """Opens messages of established sessions and acts on what is in them."""
 
@@ -84,6 +88,8 @@ class Receiving:
             self._core.counters.undecryptable += 1
             return
         self._rekeying.authenticated(session, epoch, arrival.now)
+        if message.source_coordinates:
+            self._core.coordinates.learn_coordinates(session.address, message.source_coordinates, arrival.now)
         if len(plaintext) < INNER.size:
             return
         kind = plaintext[4:10]
@@ -158,6 +164,9 @@ class Receiving:
 
     def _receiver_report(self, session: Session, report: ReceiverReport, now: float) -> None:
         session.measurement.receiver_report(report, session.timestamp(now), now)
+        if report.interval_packets_recv:
+            mean = report.interval_bytes_recv // report.interval_packets_recv
+            session.path_mtu.carried(mean + PLAINTEXT_OVERHEAD, now)
         srtt_ms = session.measurement.srtt_ms
         if srtt_ms is not None:
             session.path_mtu.set_srtt(srtt_ms)

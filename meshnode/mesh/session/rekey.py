@@ -84,6 +84,7 @@ class Rekeying:
         except NoiseError:
             counters.ack_handshake_failed += 1
             return None
+        self._core.coordinates.learn_coordinates(session.address, ack.source_coordinates, now)
         rekey.message3 = SessionMessage3(noise.message3()).encode()
         rekey.message3_sent = 0
         rekey.message3_due = self._core.resend_at(0, now)

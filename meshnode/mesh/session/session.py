@@ -188,6 +188,7 @@ class Session:
         "last_coords_response",
         "last_heard",
         "last_position_told",
+        "last_renewal",
         "last_route_lost",
         "measurement",
         "offer_at",
@@ -243,6 +244,7 @@ class Session:
         self.path_mtu = PathMtuState()
         self.warmup_remaining = 0
         self.warmup_owed = False
+        self.last_renewal = LONG_AGO
         self.last_coords_response = self.last_position_told = self.last_route_lost = LONG_AGO
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
         self.wake_at = NEVER

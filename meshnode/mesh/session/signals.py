@@ -9,6 +9,12 @@ from .core import Core
 from .events import PathMtuChanged, PathMtuReleased
 from .session import Session
 
+SILENCE = 2.0
+"""Seconds after which a remote that says nothing may well be out of reach."""
+
+RENEWAL_INTERVAL = 0.25
+"""Seconds between two times that signals about one remote are acted on."""
+
 _TYPES = {CoordinatesRequired.TYPE: "coords", PathBroken.TYPE: "broken", MtuExceeded.TYPE: "mtu"}
 _ARRIVALS = {"coords": "coords_required", "broken": "path_broken", "mtu": "mtu_exceeded"}
 
@@ -63,14 +69,24 @@ class Signals:
             case CoordinatesRequired():
                 self._renew_coordinates(session, now)
             case PathBroken():
-                self._core.coordinates.forget_coordinates(session.address)
-                self._renew_coordinates(session, now)
-                session.path_mtu.reset()
-                self._core.events.append(PathMtuReleased(session.address))
+                self._path_broken(session, now)
             case MtuExceeded():
                 self._tighten(session, signal.mtu, now)
 
+    def _path_broken(self, session: Session, now: float) -> None:
+        """Look for the remote anew. What we know is given up only if the remote is silent: anybody may say this."""
+        silent = not session.established or now - session.last_heard >= SILENCE
+        if silent:
+            self._core.coordinates.forget_coordinates(session.address)
+        self._renew_coordinates(session, now)
+        if silent:
+            session.path_mtu.reset()
+            self._core.events.append(PathMtuReleased(session.address))
+
     def _renew_coordinates(self, session: Session, now: float) -> None:
+        if now - session.last_renewal < RENEWAL_INTERVAL:
+            return
+        session.last_renewal = now
         self.respond(session, now)
         self._core.want_lookup(session.address)
         session.warmup_remaining = self._core.settings.session.coords_warmup_packets
@@ -79,8 +95,8 @@ class Signals:
         if mtu < MTU_FLOOR:
             self._core.errors.mtu_exceeded_below_floor += 1
             return
-        session.path_mtu.apply(mtu, now)
-        self._core.events.append(PathMtuChanged(session.address, mtu))
+        if session.path_mtu.claim(mtu, now):
+            self._core.events.append(PathMtuChanged(session.address, mtu))
 
     def _count(self, name: str) -> None:
         errors = self._core.errors
