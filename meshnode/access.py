@@ -197,6 +197,15 @@ class AccessControl:
 
     # -- the files
 
+    def use(self, allow: File, deny: File) -> None:
+        """Go by other files from now on; the next `refresh` tells that decisions may be other ones."""
+        if (allow, deny) != (self._allow.file.path, self._deny.file.path):
+            self._allow, self._deny = _List(allow), _List(deny)
+            self._never_read = True
+            self._generation = -1
+            self.refresh()
+            self._generation = -1
+
     def refresh(self) -> bool:
         """Read what changed, names included; whether some decision may be another one than before."""
         changed = [self._allow.read(), self._deny.read()]

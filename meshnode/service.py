@@ -6,19 +6,20 @@ This is the one place that knows every part of the house. What may need privileg
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
@@ -30,11 +31,13 @@ from meshnode.config.keyfile import Resolved, resolve_identity
 from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
 from meshnode.config.schema import Config, PeerSection
+from meshnode.config.shown import shown
 from meshnode.config.transport_sections import instance_path
 from meshnode.config.validate import advice, validate, where
 from meshnode.control.operators import OperatorSide
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
+from meshnode.hooks import HookError, Hooks
 from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.ipv6.hosts import HostMap
@@ -42,11 +45,14 @@ from meshnode.ipv6.interface import MeshInterface
 from meshnode.ipv6.name_service import NameService
 from meshnode.ipv6.netsetup import NetworkSetupError
 from meshnode.ipv6.tun import TunDevice
+from meshnode.logs import OperatorLog, observer
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.core import Node
 from meshnode.node.events import PeerRefused
 from meshnode.node.peering import PeerAddress, PeerConfig
 from meshnode.node.surroundings import Surroundings
+from meshnode.operator_files import WatchedAccess, WatchedHosts
+from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous
 from meshnode.settings import mesh_settings
 from meshnode.transports.interfaces import TransportError
@@ -58,8 +64,6 @@ if TYPE_CHECKING:
 
 EXIT_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
-
-_LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only Linux has the former
 
@@ -102,7 +106,7 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
             raise ConfigError("policy", "; ".join(missing), context="Failed to create node: ")
     except ConfigError as error:
         fail(_with_file(error, loaded), EXIT_CONFIGURATION)
-    return MeshnodeService(loaded, identity, reactor)
+    return MeshnodeService(loaded, identity, reactor, None if path is None else Path(path))
 
 
 def _with_file(error: ConfigError, loaded: Loaded | None) -> str:
@@ -131,83 +135,24 @@ class MonotonicClock:
         self.callLater = reactor.callLater
 
 
-class LevelLog:
-    """Passes lines of at least the configured level to Twisted's log."""
-
-    def __init__(self, level: str) -> None:
-        self.level = level
-        self._emit: dict[str, Callable[..., None]] = {
-            "trace": _log.debug,
-            "debug": _log.debug,
-            "info": _log.info,
-            "warn": _log.warn,
-            "error": _log.error,
-        }
-
-    def __call__(self, level: str, text: str) -> None:
-        if _LEVELS[level] >= _LEVELS[self.level]:
-            self._emit[level]("{text}", text=text)
-
-
-class WatchedHosts:
-    """The host map with its complaints passed on to the log (`HostNames`)."""
-
-    def __init__(self, hosts: HostMap, log: LevelLog) -> None:
-        self.map = hosts
-        self.name_of = hosts.name_of
-        self._log = log
-
-    def refresh(self) -> bool:
-        """Read the hosts file again if it changed."""
-        changed = self.map.refresh()
-        self.report()
-        return changed
-
-    def report(self) -> None:
-        """Log what was wrong with the file."""
-        warnings, self.map.warnings = self.map.warnings, []
-        for warning in warnings:
-            self._log("warn", warning)
-
-
-class WatchedAccess:
-    """The access control list with its complaints passed on to the log (`Admission`)."""
-
-    def __init__(self, lists: AccessControl, log: LevelLog) -> None:
-        self.lists = lists
-        self.admit = lists.admit
-        self.status = lists.status
-        self._log = log
-
-    def refresh(self) -> bool:
-        """Read what changed; whether some decision may be another one."""
-        changed = self.lists.refresh()
-        if changed:
-            self.report()
-            self._log("info", f"access control list read again: {self.lists.mode()}")
-        return changed
-
-    def report(self) -> None:
-        """Log what is wrong with the files."""
-        warnings, self.lists.warnings = self.lists.warnings, []
-        for warning in warnings:
-            self._log("warn", warning)
-
-
 class MeshnodeService(Service):
     """One node with everything around it (spec 05 section 8)."""
 
-    def __init__(self, loaded: Loaded, identity: Resolved, reactor: Any) -> None:
+    def __init__(self, loaded: Loaded, identity: Resolved, reactor: Any, read_from: Path | None = None) -> None:
+        """`read_from` is the file the configuration was read from, None for the search list."""
         self.setName("meshnode")
+        directory = Path.cwd()  # a daemon changes it
+        self._config_file = None if read_from is None else str(directory / read_from)
         self.loaded = loaded
         self.config: Config = loaded.config
         self.identity = identity.identity
         self._source = identity
         self._reactor = reactor
-        self.log = LevelLog(self.config.node.effective_log_level)
-        self.peers = self._configured_peers()
-        self.hosts = WatchedHosts(HostMap(HOSTS_FILE, _aliases(self.peers)), self.log)
         clock = MonotonicClock(reactor)
+        log = self.config.meshnode.log
+        self.log = OperatorLog(self.config.node.effective_log_level, log.by_subsystem, clock.seconds)
+        self.peers = self._configured_peers(self.config)
+        self.hosts = WatchedHosts(HostMap(HOSTS_FILE, _aliases(self.peers)), self.log)
         files = self.config.meshnode.access
         lists = AccessControl(
             Path(files.allow_file), Path(files.deny_file), self.hosts.map, clock.seconds, time.time, self._refused
@@ -224,7 +169,20 @@ class MeshnodeService(Service):
         self.operators: OperatorSide | None = None
         self._is_running = self._stopping = False
         self.gateway: Gateway | None = None
+        self.node.events.write = self.log
+        self._hooks = Hooks(self.node.events, reactor, lambda text: self.log("warn", text))
+        self._reload = Reload(
+            Running(self.config, self.node, self.log, lists, self.hosts.map, self._hooks, self._configured_peers),
+            lambda: load(read_from, os.environ, directory),
+        )
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
+
+    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
+        """Belong to an application, and write its log in the form the configuration asks for."""
+        write = observer(self.config.meshnode.log.format)
+        if write is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, write)
+        super().setServiceParent(parent)
 
     # -- start
 
@@ -244,6 +202,7 @@ class MeshnodeService(Service):
     def startService(self) -> None:  # noqa: N802
         """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
         super().startService()
+        self._start_hook()
         for problem in self.rendezvous.start():
             self._degrade(problem)
         self.node.start(self.peers)
@@ -316,6 +275,9 @@ class MeshnodeService(Service):
             self._interface_status,
             tuple(str(path) for path in self.loaded.paths),
             self.log,
+            reload=self.reload,
+            settings=lambda: shown(self.config),
+            config_file=self._config_file,
         )
         state = NodeState(self.node, daemon, self._reactor)
         path = self.socket_path if self.config.node.control.enabled else None
@@ -358,6 +320,26 @@ class MeshnodeService(Service):
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_reactor))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_on_signal))
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration again and apply what can change while the node runs. Raises `ConfigError`."""
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            return self._reload()
+        finally:
+            notify("READY=1")
+
+    def _reload_on_signal(self) -> None:
+        with contextlib.suppress(ConfigError):  # which the log and the events tell of
+            self.reload()
+
+    def _start_hook(self) -> None:
+        section = self.config.meshnode.hooks
+        try:
+            self._hooks.use(section.on_event, section.events)
+        except HookError as error:
+            self.log("warn", f"meshnode.hooks: {error}; the node runs without it")
 
     def _stop_reactor(self) -> None:
         if not self._stopping:
@@ -379,6 +361,7 @@ class MeshnodeService(Service):
         try:
             if self.operators is not None:
                 await self.operators.stop()
+            self._hooks.close()
             self.node.stop()
         finally:
             await self._take_back()
@@ -464,9 +447,9 @@ class MeshnodeService(Service):
     def _fallback_mtu(self) -> int:
         return next((section.mtu for section in self.config.transports.udp.values()), 1280)
 
-    def _configured_peers(self) -> list[PeerConfig]:
+    def _configured_peers(self, config: Config) -> list[PeerConfig]:
         peers = []
-        for section in self.config.peers:
+        for section in config.peers:
             try:
                 identity = PeerIdentity.from_npub(section.npub)
             except IdentityError:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 TIMEOUT_SECS = 5.0
+_SILENCE_SECS = 60.0
+"""A node that streams says something, be it an empty line, more often than this."""
+
 CONTROL_SOCKET = "control.sock"
 
 
@@ -46,6 +49,28 @@ class Client:
         if answer.get("status") == "ok":
             return answer.get("data")
         raise ToolError(str(answer.get("message", "the node refused without a reason")))
+
+    def watch(self, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Events as they happen, until the node hangs up. Raises `ToolError`."""
+        request = json.dumps({"command": "watch", "params": params}).encode() + b"\n"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.settimeout(self._timeout)
+                connection.connect(self.path)
+                connection.sendall(request)
+                connection.shutdown(socket.SHUT_WR)
+                lines = connection.makefile("rb")
+                answer = self._parse(lines.readline())
+                if answer.get("status") != "ok":
+                    raise ToolError(str(answer.get("message", "the node refused without a reason")))
+                connection.settimeout(_SILENCE_SECS)
+                for line in lines:
+                    if line.strip():
+                        yield self._parse(line)
+            except TimeoutError:
+                raise ToolError(f"the node at {self.path} fell silent") from None
+            except OSError as error:
+                raise ToolError(self._reason(error)) from None
 
     def _exchange(self, request: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -17,6 +17,7 @@ from .client import ToolError
 from .commands import (
     access,
     bench,
+    config,
     history,
     journal,
     keys,
@@ -28,6 +29,7 @@ from .commands import (
     screen,
     shell,
     show,
+    watch,
 )
 from .options import FAILURE, INTERRUPTED, SUCCESS, Words, common_options
 
@@ -43,6 +45,8 @@ COMMANDS: Sequence[Callable[[Words], None]] = (
     bench.add_to,
     screen.add_to,
     report.add_to,
+    watch.add_to,
+    config.add_to,
     keys.add_to,
     shell.add_to,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import AddressValueError, IPv6Address
 from typing import ClassVar, Literal
 
+from meshnode.config.guard_sections import AccessSection, HooksSection, LogSection
 from meshnode.config.keys import (
     BOOL,
     TEXT,
@@ -44,7 +45,6 @@ from meshnode.config.node_sections import (
     TreeSection,
 )
 from meshnode.config.operator_sections import MetricsSection, WebSection
-from meshnode.config.paths import ALLOW_FILE, DENY_FILE
 from meshnode.config.rendezvous_sections import DiscoverySection, LanInterfacesSection, RendezvousSection
 from meshnode.config.transport_sections import TransportsSection
 from meshnode.config.yaml12 import Cursor, clip, to_text
@@ -202,13 +202,6 @@ class GatewaySection(Section):
     port_forwards: list[PortForwardSection] = key(Many(Whole(PortForwardSection)), [], "Ports led into the mesh.")
 
 
-class AccessSection(Section):
-    """Where the lists lie that say who may be a peer."""
-
-    allow_file: str = key(TEXT, str(ALLOW_FILE), "Nodes that are always welcome.", nullable=True)
-    deny_file: str = key(TEXT, str(DENY_FILE), "Nodes that are not; `ALL` for everybody else.", nullable=True)
-
-
 class GatewayExtrasSection(Section):
     """What our gateway can do beyond the `gateway` section."""
 
@@ -235,6 +228,8 @@ class MeshnodeSection(Section):
         "none, or just this one. `resolv-conf` also listens on 127.0.0.1 port 53 and passes other questions on.",
     )
     access: AccessSection = block(AccessSection)
+    hooks: HooksSection = block(HooksSection)
+    log: LogSection = block(LogSection)
     lan: LanInterfacesSection = block(LanInterfacesSection)
     metrics: MetricsSection = block(MetricsSection)
     web: WebSection = block(WebSection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -14,7 +14,24 @@ class CommandError(Exception):
     """A command that cannot be carried out; the text is the answer's `message`."""
 
 
-Command: TypeAlias = Callable[[Any], Answer | Deferred[Answer]]
+class Stream:
+    """An answer that goes on: one answer as usual, `head`, and then lines for as long as the client listens."""
+
+    head: Answer
+
+    def __init__(self) -> None:
+        self.wake: Callable[[], None] = lambda: None
+        """Whoever sends the lines is told here that there are more."""
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines without end; an empty piece means that there are none at the moment."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The client is gone."""
+
+
+Command: TypeAlias = Callable[[Any], Answer | Stream | Deferred[Answer]]
 """Takes the request's `params` (None when there are none). Raises or fails with `CommandError`."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
+from itertools import chain
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -13,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .commands import CommandError
+from .commands import CommandError, Stream
 from .encoding import Answer, failure, success
 from .request import RequestError, parse_request
 
@@ -22,6 +23,8 @@ READ_SECS = 5.0
 EXECUTE_SECS = 5.0
 WRITE_SECS = 5.0
 LINGER_SECS = 1.0
+ALIVE_SECS = 15.0
+"""How often a stream without news sends an empty line."""
 
 _log = Logger(namespace="meshnode")
 
@@ -29,7 +32,7 @@ _log = Logger(namespace="meshnode")
 class Answers(Protocol):
     """Who knows the answers."""
 
-    def answer(self, command: str, params: Any) -> Answer | Deferred[Answer]:
+    def answer(self, command: str, params: Any) -> Answer | Stream | Deferred[Answer]:
         """Carry out a command. Raises or fails with `CommandError`."""
 
 
@@ -66,6 +69,8 @@ class Exchange(StreamProtocol):
         self._buffer = bytearray()
         self._timer: Timer | None = None
         self._pieces: Iterator[bytes] = iter(())
+        self._stream: Stream | None = None
+        self._is_waiting = False
         self._client_done = False
         self.phase = Phase.READING
 
@@ -111,7 +116,17 @@ class Exchange(StreamProtocol):
         self._within(EXECUTE_SECS, lambda: self.refuse("query timeout"))
         answer: Callable[[str, Any], Any] = self._answers.answer
         result: Deferred[Answer] = maybeDeferred(answer, request.command, request.params)
-        result.addCallbacks(lambda data: self._send(success(data)), self._failed, errbackArgs=(request.command,))
+        result.addCallbacks(self._answer, self._failed, errbackArgs=(request.command,))
+
+    def _answer(self, data: Answer | Stream) -> None:
+        if not isinstance(data, Stream):
+            self._send(success(data))
+        elif self.phase is Phase.WORKING:
+            self._stream = data
+            data.wake = self._wake
+            self._send(chain(success(data.head), data.lines()))
+        else:
+            data.close()  # the client left while it was made
 
     def _failed(self, reason: Failure, command: str) -> None:
         if isinstance(reason.value, CommandError):
@@ -150,9 +165,24 @@ class Exchange(StreamProtocol):
             self.transport.abortConnection()
         elif piece is None:
             self._finish()
+        elif not piece:
+            self._is_waiting = True
+            self._within(ALIVE_SECS, self._say_nothing)
         else:
             self._within(WRITE_SECS, self.transport.abortConnection)
             self.transport.write(piece)
+
+    def _wake(self) -> None:
+        """The stream has something again."""
+        if self._is_waiting and self.phase is Phase.ANSWERING:
+            self._is_waiting = False
+            self.resumeProducing()
+
+    def _say_nothing(self) -> None:
+        """An empty line now and then finds out whether anybody is still there."""
+        self._is_waiting = False
+        self._within(WRITE_SECS, self.transport.abortConnection)
+        self.transport.write(b"\n")
 
     def stopProducing(self) -> None:  # noqa: N802
         self._pieces = iter(())
@@ -172,6 +202,8 @@ class Exchange(StreamProtocol):
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
         self.phase = Phase.CLOSING
         self._stop_timer()
+        if self._stream is not None:
+            self._stream.close()
         self._closed(self)
 
     def _within(self, seconds: float, otherwise: Callable[[], None]) -> None:

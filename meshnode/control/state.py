@@ -8,10 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+from meshnode.config.errors import ConfigError
+from meshnode.config.validate import CONTEXT
 from meshnode.node.core import Node
 
 from .actions import Actions
-from .commands import Command, CommandError
+from .commands import Command, CommandError, Stream
 from .encoding import Answer
 from .history import History
 from .known import PeerActions, show_known_peers
@@ -25,6 +27,7 @@ from .sessions import show_identity_cache, show_sessions
 from .stats import Stats
 from .status import LOG_LEVELS, Daemon, show_acl, show_status
 from .view import View
+from .watch import Watchers
 from .why import why
 
 QUERIES: Mapping[str, Callable[[View], Answer]] = {
@@ -85,6 +88,9 @@ class NodeState:
             "probe_start": probes.start,
             "probe_poll": probes.poll,
             "probe_cancel": probes.cancel,
+            "reload": self._reload,
+            "show_config": lambda params: {"file": daemon.config_file, "settings": daemon.settings()},
+            "watch": Watchers(node.events).watch,
         }
 
     @property
@@ -92,7 +98,7 @@ class NodeState:
         """Every command there is."""
         return sorted({*QUERIES, *self._commands})
 
-    def answer(self, command: str, params: Any) -> Answer | Deferred[Answer]:
+    def answer(self, command: str, params: Any) -> Answer | Stream | Deferred[Answer]:
         """Carry out `command`. Raises or fails with `CommandError`."""
         query = QUERIES.get(command)
         if query is not None:
@@ -118,6 +124,15 @@ class NodeState:
             raise CommandError(f"unknown log level: {level} (expected {', '.join(LOG_LEVELS)})")
         self._daemon.log.level = level
         return {"level": level}
+
+    def _reload(self, params: Any) -> Answer:
+        """Read the configuration again."""
+        if self._daemon.reload is None:
+            raise CommandError("this node has no configuration to read again")
+        try:
+            return self._daemon.reload()
+        except ConfigError as error:
+            raise CommandError(f"nothing changed: {str(error).removeprefix(CONTEXT)}") from None
 
     def _listening_sockets(self, params: Any) -> Deferred[Answer]:
         address = self._node.identity.peer.ipv6_text

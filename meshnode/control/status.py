@@ -59,6 +59,9 @@ class Daemon:
     tun: Callable[[], tuple[str, str]]
     config_files: tuple[str, ...] = ()
     log: Log = field(default_factory=UnheardLog)
+    reload: Callable[[], dict[str, Any]] | None = None
+    settings: Callable[[], dict[str, Any]] = dict
+    config_file: str | None = None
     program: str = sys.executable
 
 

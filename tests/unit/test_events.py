@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,12 @@ def test_every_event_class_is_listed_once() -> None:
     }
     assert defined == set(EVENTS)
     assert len(set(KINDS)) == len(EVENTS)
+
+
+def test_the_reference_page_is_current() -> None:
+    script = Path(__file__).parents[2] / "script" / "gen-events-reference"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=KINDS)

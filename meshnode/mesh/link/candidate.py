@@ -53,7 +53,7 @@ class Candidates:
     """All candidates of a node, bounded per identity, per source and in total; the oldest gives way."""
 
     def __init__(self, limit: int, forget_epoch: Callable[[LinkEpoch], None]) -> None:
-        self._limit = max(limit, 1)
+        self.limit = max(limit, 1)
         self._forget_epoch = forget_epoch
         self._by_ephemeral: OrderedDict[bytes, Candidate] = OrderedDict()
         self._by_identity: dict[bytes, list[Candidate]] = {}
@@ -94,9 +94,9 @@ class Candidates:
         alike = self._by_source.get(source_of(candidate.path), OrderedDict[bytes, Candidate]())
         if len(mine) >= _PER_IDENTITY:
             self.discard(mine[0])
-        elif len(alike) >= max(self._limit // _SOURCES_AT_LEAST, 1):
+        elif len(alike) >= max(self.limit // _SOURCES_AT_LEAST, 1):
             self.discard(next(iter(alike.values())))
-        elif len(self._by_ephemeral) >= self._limit:
+        elif len(self._by_ephemeral) >= self.limit:
             self.discard(next(iter(self._by_ephemeral.values())))
 
     def take(self, candidate: Candidate) -> None:

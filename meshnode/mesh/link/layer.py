@@ -81,6 +81,7 @@ class LinkLayer:
         self.probe_elsewhere = self._initiator.probe_elsewhere
         self.show_ourselves = self._watch.show_ourselves
         self.woke = self._watch.woke
+        self.limits_changed = self._responder.limits_changed
         self.seal = self._table.seal
         self.send = self._table.send
 

@@ -117,6 +117,11 @@ class Responder:
         """The access control list changed: whoever was denied may ask again with the same message."""
         self._denied.clear()
 
+    def limits_changed(self, now: float) -> None:
+        """Other limits hold from now on; everybody starts with a full budget."""
+        self._budget = HandshakeBudget(self._table.settings, self._table.identity.secret, now)
+        self._table.candidates.limit = max(self._table.settings.limits.max_pending_inbound, 1)
+
     def _crosses(self, peer: PeerLink, now: float) -> bool:
         """Whether a first message of `peer` is its own dial, overtaken by ours, that it would prefer if we answered.
 
