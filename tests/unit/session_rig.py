@@ -149,10 +149,13 @@ class Net:
         return node
 
     def carry(self, source: Node, destination: bytes, message: bytes) -> None:
-        if self.lose(source, message):
-            return
+        if not self.lose(source, message):
+            self.hold(self.latency, source.address, destination, message)
+
+    def hold(self, delay: float, source: bytes, destination: bytes, message: bytes) -> None:
+        """Deliver a message later, whatever becomes of the original."""
         self._serial += 1
-        heapq.heappush(self._flight, (self.now + self.latency, self._serial, source.address, destination, message))
+        heapq.heappush(self._flight, (self.now + delay, self._serial, source, destination, message))
 
     def run(self, seconds: float) -> None:
         """Let time pass: messages arrive, deadlines and ticks come."""
