@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from meshnode.identity import Identity
+from tests.net import reference
 from tests.rigs.gateways import GatewayRig
 from tests.rigs.labs import Lab
+from tests.rigs.nodes import Program
 from tests.rigs.waiting import wait_until
 
 pytestmark = pytest.mark.net
@@ -175,3 +177,19 @@ def test_the_node_itself_can_be_the_gateway(lab: Lab) -> None:
     assert rig.fetch(address) == "far"
     assert rig.near.stop() == 0
     assert rig.kernel_state() == before
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("whose", ["their gateway, our node", "our gateway, their node"])
+def test_gateway_and_node_may_be_of_different_kinds(lab: Lab, whose: str) -> None:
+    if whose.startswith("their"):
+        theirs = reference.binary().with_name("fips-gateway")
+        rig = GatewayRig(lab, gateway=Program("fips-gateway", f"{theirs} --config {{config}}"), clients=1)
+    else:
+        rig = GatewayRig(lab, node=reference.program(), clients=1)
+    rig.start()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    (address,) = rig.resolve(f"{rig.far.npub}.fips")
+    wait_until(lambda: rig.fetch(address) == "far", 20, "a page comes through")
+    assert rig.stop_gateway() == 0
+    assert "table inet fips_gateway" not in rig.rules()
