@@ -20,6 +20,8 @@ from tests.rigs.hosts import Host
 from tests.rigs.waiting import NotInTime, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "tests" / "rigs" / "plugins"
+"""Twisted plug-ins of ours: carriers and radios that only tests have."""
 TUN = "fips0"
 
 
@@ -43,7 +45,7 @@ def our_program() -> Program:
 
 def environment() -> dict[str, str]:
     """Return what makes Python programs find this checkout before any installed copy."""
-    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), str(PLUGINS), os.environ.get("PYTHONPATH"))))}
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

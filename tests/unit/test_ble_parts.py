@@ -177,7 +177,9 @@ class UnixL2cap(KernelL2cap):
         if self.refusal is not None:
             raise self.refusal
         if psm:
-            sockaddr.bind(sock, unix_address(self.directory / device.replace(":", "")))
+            place = self.directory / device.replace(":", "")
+            place.unlink(missing_ok=True)
+            sockaddr.bind(sock, unix_address(place))
 
     def connect(self, sock: socket.socket, device: str, psm: int, random: bool) -> None:
         sockaddr.connect(sock, unix_address(self.directory / device.replace(":", "")))

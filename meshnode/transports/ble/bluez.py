@@ -97,14 +97,14 @@ class Bluez:
         """Show the service to others until `close`. Raises `RadioError`."""
         adapter = self._opened()
         await self._call(
-            adapter.path, ADVERTISING_MANAGER, "RegisterAdvertisement", "oa{sv}", [ADVERT_PATH, {}], what="advertise"
+            adapter.path, ADVERTISING_MANAGER, "RegisterAdvertisement", "oa{sv}", [ADVERT_PATH, {}], what="advertise on"
         )
 
     async def scan(self) -> None:
         """Listen for the service of others until `close`. Raises `RadioError`."""
         adapter = self._opened()
-        await self._call(adapter.path, ADAPTER, "SetDiscoveryFilter", "a{sv}", [dict(FILTER)], what="scan")
-        await self._call(adapter.path, ADAPTER, "StartDiscovery", what="scan")
+        await self._call(adapter.path, ADAPTER, "SetDiscoveryFilter", "a{sv}", [dict(FILTER)], what="scan on")
+        await self._call(adapter.path, ADAPTER, "StartDiscovery", what="scan on")
         for device in self._devices.values():
             # What BlueZ only remembers may be long gone; what has a signal strength was just heard.
             if device.heard:
@@ -267,15 +267,13 @@ def refusal(name: str, text: str, what: str, adapter: str) -> RadioError:
     short = name.rpartition(".")[2]
     if short in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ExecFailed", "NoReply"):
         return RadioError("BlueZ is not running: systemctl start bluetooth (Debian: apt-get install bluez)")
-    if short in ("AccessDenied", "NotAuthorized", "NotPermitted"):
+    if short in ("AccessDenied", "NotAuthorized"):
         return RadioError(
             f"not permitted to {what} Bluetooth adapter {adapter}: run as root, or add this account to the group "
             "`bluetooth`"
         )
     if short == "Blocked" or "rfkill" in text.lower() or "blocked" in text.lower():
         return RadioError(f"Bluetooth adapter {adapter} is blocked: rfkill unblock bluetooth")
-    if short in ("UnknownMethod", "UnknownInterface", "UnknownObject"):
-        return RadioError(f"Bluetooth adapter {adapter} cannot {what}: its BlueZ has no such function ({text})")
     return RadioError(f"BlueZ cannot {what} Bluetooth adapter {adapter}: {text or name}")
 
 

@@ -81,7 +81,7 @@ class IRadio(Interface):
 
 
 class IRadioFactory(Interface):
-    """Makes radios for one scheme; ours for the empty one, other people's as Twisted plugins."""
+    """Makes radios for one scheme; ours for the empty one, other people's as Twisted plugins (`IPlugin` too)."""
 
     scheme: str = Attribute("What stands before the colon in `adapter`.")
 
