@@ -20,11 +20,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
-from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
 from meshnode import __version__
 from meshnode.access import AccessControl, Refusal
+from meshnode.carriers import Carriers
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
@@ -32,8 +32,7 @@ from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
 from meshnode.config.schema import Config, PeerSection
 from meshnode.config.shown import shown
-from meshnode.config.transport_sections import instance_path
-from meshnode.config.validate import advice, validate, where
+from meshnode.config.validate import advice, validate
 from meshnode.control.operators import OperatorSide
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
@@ -55,9 +54,7 @@ from meshnode.operator_files import WatchedAccess, WatchedHosts
 from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous
 from meshnode.settings import mesh_settings
-from meshnode.transports.interfaces import TransportError
 from meshnode.transports.network_watch import NetworkWatch
-from meshnode.transports.registry import factory
 
 if TYPE_CHECKING:
     from meshnode.gateway.gateway import Gateway
@@ -163,6 +160,9 @@ class MeshnodeService(Service):
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
         tun = self.config.tun
         self.interface = MeshInterface(reactor, tun.name, self.identity.ipv6, tun.mtu, self) if tun.enabled else None
+        self.carriers = Carriers(
+            self.node, self.config, loaded.places, reactor, self._degrade, lambda text: self.log("warn", text)
+        )
         self._network_watch = NetworkWatch(reactor, self._network_changed)
         self.rendezvous = Rendezvous(self.node, self.config, reactor)
         self.name_service: NameService | None = None
@@ -215,7 +215,7 @@ class MeshnodeService(Service):
             self.log("info", f"Loaded config file path={path}")
         if not self.loaded.paths:
             self.log("info", "No config files found, using defaults")
-        hints = [*advice(self.config), *unusable_addresses(self.config)]
+        hints = [*advice(self.config), *unusable_addresses(self.config, self.carriers.from_plugins)]
         for warning in [*self.loaded.warnings, *self._source.warnings, *hints]:
             self.log("warn", warning)
         self.log("info", self._source.log_line)
@@ -227,29 +227,13 @@ class MeshnodeService(Service):
         self.log("info", f" leaf_only: {str(self.config.node.leaf_only).lower()}")
 
     def _start_transports(self) -> None:
-        self.config.transports.inherit(self.config.node.limits.max_connections)
-        for number, (kind, name, section) in enumerate(self.config.transports.each(), 1):
-            try:
-                transport = factory(kind).create(number, name, section, self.node, self._reactor)
-                started = transport.start()
-            except TransportError as error:
-                self._degrade(str(error) + where(instance_path(kind, name), self.loaded.places))
-                continue
-            if isinstance(started, Deferred):
-                started.addErrback(self._started_late, instance_path(kind, name))
-            self.node.transports.add(transport)
+        self.carriers.start()
         if not len(self.node.transports):
             if self.interface is not None:
                 self.interface.cancel()
-            configured = any(True for _ in self.config.transports.each())
-            remedy = "see the lines above" if configured else "none is configured; write transports: {udp: {}}"
+            remedy = "see the lines above" if self.carriers.kinds else "none is configured; write transports: {udp: {}}"
             fail(f"Failed to start node: node start failed: no operational transports ({remedy})")
         self.log("info", "Transports initialized")
-
-    def _started_late(self, reason: Failure, path: str) -> None:
-        """A transport that took its time did not come up."""
-        reason.trap(TransportError)
-        self._degrade(reason.getErrorMessage() + where(path, self.loaded.places))
 
     def _start_names(self) -> None:
         dns = self.config.dns
@@ -271,7 +255,7 @@ class MeshnodeService(Service):
         daemon = Daemon(
             self.socket_path,
             section.persistent or section.nsec is not None,
-            tuple(sorted({kind for kind, _name, _section in self.config.transports.each()})),
+            tuple(self.carriers.kinds),
             self._interface_status,
             tuple(str(path) for path in self.loaded.paths),
             self.log,

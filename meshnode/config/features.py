@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from meshnode.config.errors import Place
@@ -40,10 +40,13 @@ def unsupported(config: Config, places: Mapping[str, Place] = NO_PLACES) -> list
     ]
 
 
-def unusable_addresses(config: Config) -> list[str]:
-    """Warnings about peer addresses of transports that this version cannot dial; they are passed over."""
+def unusable_addresses(config: Config, from_plugins: Iterable[str] = ()) -> list[str]:
+    """Warnings about peer addresses of transports that nobody here can dial; they are passed over.
+
+    `from_plugins` names the kinds that plug-ins bring.
+    """
     missing = {row.key.removeprefix("transports.") for row in NOT_YET}
-    usable = [kind for kind in KINDS if kind not in missing]
+    usable = [*(kind for kind in KINDS if kind not in missing), *from_plugins]
     return [
         f"peers[{number}].addresses[{index}].transport is `{clip(address.transport)}`, which this version cannot dial "
         f"({', '.join(usable)} only): the address is passed over"

@@ -77,6 +77,8 @@ class Section:
     """The keys by name, in the order of the schema."""
     SPELLINGS: ClassVar[Mapping[str, str]] = {}
     """Older names of keys, to the names they have now."""
+    REST: ClassVar[str] = ""
+    """Name of the attribute that takes keys the section does not know: a dictionary of `Cursor`s. Empty for none."""
 
     def __init_subclass__(cls) -> None:
         cls.KEYS = {name: value for name, value in vars(cls).items() if isinstance(value, Key)}
@@ -92,6 +94,8 @@ class Section:
                 setattr(self, name, known.default())
             else:
                 raise TypeError(f"{type(self).__name__} needs {name}")
+        if self.REST:
+            setattr(self, self.REST, values.pop(self.REST, {}))
         if values:
             raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
 
@@ -195,14 +199,16 @@ class Reader:
         name = cls.SPELLINGS.get(written, written)
         known = cls.KEYS.get(name)
         path = f"{at.key}.{name}" if at.key else name
-        if known is None:
+        if known is None and not cls.REST:
             self._unknown(Cursor(key_node, at.key), cls, written)
             return
         if name in seen:
             Cursor(key_node, path).refuse("duplicate field", "is set twice; keep one of the two")
         seen.add(name)
         cursor = self.cursor(node, path)
-        if not (known.nullable and is_null(node)):
+        if known is None:
+            values.setdefault(cls.REST, {})[name] = cursor
+        elif not (known.nullable and is_null(node)):
             values[name] = known.kind.read(cursor, self)
 
     def key_text(self, at: Cursor) -> str:
@@ -315,6 +321,8 @@ def build(cls: type[S], values: Values) -> S:
             arguments[name] = build(known.kind.cls, values.get(name, {}))
         elif name in values:
             arguments[name] = values[name]
+    if cls.REST:
+        arguments[cls.REST] = values.get(cls.REST, {})
     return cls(**arguments)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from meshnode.config.keys import BOOL, TEXT, U16, U64, Section, Whole, instances, key, optional, required
-from meshnode.config.yaml12 import clip
+from meshnode.config.yaml12 import Cursor, clip
 
 SOCKET_BUFFER = 2 * 1024 * 1024
 UNBOUND = "0.0.0.0:0"
@@ -157,7 +157,12 @@ class BleSection(TransportSection):
 
 
 class TransportsSection(Section):
-    """Carriers of frames, in the order in which they are numbered and started."""
+    """Carriers of frames, in the order in which they are numbered and started.
+
+    Those that plug-ins bring come last and are kept as they stand in the file.
+    """
+
+    REST: ClassVar[str] = "others"
 
     udp: dict[str | None, UdpSection] = instances(UdpSection, "Datagrams over IPv4 or IPv6.")
     ethernet: dict[str | None, EthernetSection] = instances(EthernetSection, "Raw frames on a local network.")
@@ -165,6 +170,8 @@ class TransportsSection(Section):
     tor: dict[str | None, TorSection] = instances(TorSection, "Connections through Tor.")
     nym: dict[str | None, NymSection] = instances(NymSection, "Connections through Nym.")
     ble: dict[str | None, BleSection] = instances(BleSection, "Bluetooth Low Energy.")
+
+    others: dict[str, Cursor]
 
     def inherit(self, max_connections: int) -> None:
         """Fill what a section leaves to `node.limits`; 0 there means no limit, here the carrier's own."""

@@ -354,7 +354,7 @@ def test_example_c_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["tun: {enabeld: true}", "node: {discovry: {ttl: 3}}", "transports: {quic: {}}", "whatever: [1]"],
+    ["tun: {enabeld: true}", "node: {discovry: {ttl: 3}}", "whatever: [1]"],
 )
 def test_example_d_ignored_with_a_warning(text: str) -> None:
     config, warnings = parse(text)

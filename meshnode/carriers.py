@@ -1,0 +1,103 @@
+"""Starts the transports that a configuration asks for, our own and those of plug-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from meshnode.config.errors import ConfigError, Place
+from meshnode.config.keys import closest
+from meshnode.config.plain import plain_instances
+from meshnode.config.schema import Config
+from meshnode.config.transport_sections import KINDS, instance_path
+from meshnode.config.validate import where
+from meshnode.config.yaml12 import clip
+from meshnode.node.core import Node
+from meshnode.transports.interfaces import TransportError
+from meshnode.transports.registry import factories, factory
+
+Instance = tuple[str, str | None, Any]
+"""Kind, name, and section of one transport."""
+
+
+class Carriers:
+    """The transports of one node. `degrade(line)` hears of every one that does not start, `warn(line)` of advice."""
+
+    def __init__(
+        self,
+        node: Node,
+        config: Config,
+        places: Mapping[str, Place],
+        reactor: Any,
+        degrade: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._places = places
+        self._reactor = reactor
+        self._degrade = degrade
+        self._warn = warn
+        self.from_plugins = plugin_kinds(config)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Every kind that is configured and that somebody can make, by name."""
+        configured = {kind for kind, _name, _section in self._config.transports.each()}
+        return sorted(configured | set(self.from_plugins))
+
+    def start(self) -> None:
+        """Start all of them; those that cannot start leave the others alone."""
+        self._config.transports.inherit(self._config.node.limits.max_connections)
+        for number, instance in enumerate(self._instances(), 1):
+            self._start(number, *instance)
+
+    def _instances(self) -> Iterator[Instance]:
+        """Our own first, in the order of the specification, then those of plug-ins in the order of the file."""
+        yield from self._config.transports.each()
+        for kind, at in self._config.transports.others.items():
+            if kind not in self.from_plugins:
+                self._warn(f"transports.{_unknown(kind)}{where(f'transports.{kind}', self._places)}")
+                continue
+            try:
+                instances = plain_instances(at)
+            except ConfigError as error:
+                self._degrade(str(error))
+                continue
+            for name, section in instances.items():
+                yield kind, name, section
+
+    def _start(self, number: int, kind: str, name: str | None, section: Any) -> None:
+        path = instance_path(kind, name)
+        try:
+            transport = factory(kind).create(number, name, section, self._node, self._reactor)
+            started = transport.start()
+        except TransportError as error:
+            self._degrade(str(error) + where(path, self._places))
+            return
+        if isinstance(started, Deferred):
+            started.addErrback(self._started_late, path)
+        self._node.transports.add(transport)
+
+    def _started_late(self, reason: Failure, path: str) -> None:
+        """A transport that took its time did not come up."""
+        reason.trap(TransportError)
+        self._degrade(reason.getErrorMessage() + where(path, self._places))
+
+
+def plugin_kinds(config: Config) -> list[str]:
+    """Kinds that the file asks for and a plug-in brings; nobody is looked for when all kinds are ours."""
+    others = config.transports.others
+    if not others:
+        return []
+    available = factories()
+    return [kind for kind in others if kind in available]
+
+
+def _unknown(kind: str) -> str:
+    suggestion = closest(kind, dict.fromkeys(KINDS))
+    advice = f"did you mean `{suggestion}`?" if suggestion else "is the plug-in that brings it installed here?"
+    return f"{clip(kind)} is ignored: there is no such transport; {advice}"
