@@ -275,6 +275,8 @@ class MeshnodeService(Service):
             self.log("warn", problem)
         if self.interface is not None:
             await self.interface.up()
+            if self.operators is not None and self.interface.state == "active":
+                self.operators.interface_up()
         self.log("info", "FIPS running")
         notify("READY=1")
         self._is_running = True

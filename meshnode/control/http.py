@@ -31,6 +31,9 @@ class Folder(Resource):
         for name, child in children.items():
             self.putChild(name.encode(), child)
 
+    def render(self, request: Any) -> Any:
+        return notFound().render(request)
+
     def getChild(self, path: bytes, request: Any) -> IResource:  # noqa: N802
         return notFound()
 

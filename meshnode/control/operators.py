@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from meshnode.config.operator_sections import MESH, Endpoint
 from meshnode.config.schema import MeshnodeSection
 from meshnode.node.core import Node
 
@@ -54,6 +56,14 @@ class OperatorSide:
             self._start_control(self._control)
         if self._section.metrics.enabled:
             self._start_metrics()
+        if self._section.web.enabled and self._section.web.listen.host != MESH:
+            self._start_web(self._section.web.listen)
+
+    def interface_up(self) -> None:
+        """The mesh address is there: serve at it what is to be served there."""
+        web = self._section.web
+        if web.enabled and web.listen.host == MESH:
+            self._start_web(Endpoint(None, self._node.identity.peer.ipv6_text, web.listen.port))
 
     def _start_control(self, server: ControlServer) -> None:
         problem = server.start()
@@ -76,6 +86,23 @@ class OperatorSide:
             return
         self._servers.append(server)
         self._log("info", f"Metrics at {place}metrics" if place.startswith("http") else f"Metrics at {place}")
+
+    def _start_web(self, endpoint: Endpoint) -> None:
+        from .http import HttpServer, ServeError
+        from .web.guard import Guard, TokenError, read_token
+        from .web.site import site
+
+        web = self._section.web
+        try:
+            token = read_token(Path(web.token_file)) if web.token_file else None
+            guard = Guard(web.listen, self._node.identity.peer, web.allow, token)
+            server = HttpServer("the web page", endpoint, site(self.state, guard), self._reactor)
+            place = server.start()
+        except (TokenError, ServeError) as error:
+            self._log("warn", f"{error}; the node runs without it")
+            return
+        self._servers.append(server)
+        self._log("info", f"Web page at {place}")
 
     async def stop(self) -> None:
         self.state.lines.stop()

@@ -42,8 +42,8 @@ def nodes() -> Iterator[list[Node]]:
         for node in row:
             node.start()
         for node in row:
-            node.wait_ready()
-        row[1].wait_connected(row[0], row[2])
+            node.wait_ready(60)
+        row[1].wait_connected(row[0], row[2], deadline=30)
         traffic.ping(row[0].host, row[2].address, count=3)
         traffic.ping(row[1].host, row[2].address, count=3)
         yield row

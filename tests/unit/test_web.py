@@ -1,0 +1,144 @@
+"""The page: what it serves, whom it lets in, who may change something, and that nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshnode.config.operator_sections import Endpoint
+from meshnode.control.web import site as web
+from meshnode.control.web.guard import Guard, TokenError, read_token
+from meshnode.identity import Identity
+from tests.unit.test_control_state import Chain
+from tests.unit.web_rig import Served
+
+LOCAL, MESH, SOCKET = Endpoint(None, "127.0.0.1", 9718), Endpoint(None, "mesh", 80), Endpoint("/run/x", "", 0)
+OWN, FRIEND = Identity(b"\5" * 32).peer, Identity(b"\6" * 32).peer
+TOKEN = "correct horse"
+JSON = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return Chain()
+
+
+@pytest.fixture(scope="module")
+def served(chain: Chain) -> Iterator[Served]:
+    guard = Guard(LOCAL, chain.hosts[0].identity.peer, (), TOKEN)
+    one = Served(web.site(chain.operators[0].state, guard))
+    yield one
+    one.stop()
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/", "html"), ("/page.js", "javascript"), ("/page.css", "css")])
+def test_the_page_and_its_files_are_served_and_closed_to_everything_else(served: Served, path: str, kind: str) -> None:
+    status, headers, body = served.request("GET", path)
+    assert status == 200
+    assert kind in headers["content-type"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert not re.search(rb"(src|href|url|import|@import)\W{1,4}(https?:)?//", body)
+
+
+def test_everything_the_page_asks_is_served(served: Served) -> None:
+    script = Path(web.__file__).with_name("page.js").read_text()
+    asked = set(re.findall(r'"(show_\w+|connect|disconnect|peer_(?:add|remove))"', script))
+    assert asked <= web.SHOWN | web.CHANGING
+    assert {"show_status", "show_tree", "show_cache", "connect", "disconnect"} <= asked
+
+
+@pytest.mark.parametrize("command", sorted(web.SHOWN))
+def test_a_query_is_answered_as_on_the_control_socket(served: Served, chain: Chain, command: str) -> None:
+    query = "?metric=srtt_ms" if command == "show_stats_history_all_peers" else ""
+    status, headers, body = served.request("GET", f"/api/{command}{query}")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    params = {"metric": "srtt_ms"} if query else None
+    assert json.loads(body)["data"].keys() == chain.operators[0].ask(command, params).keys()
+
+
+def test_parameters_are_taken_from_the_query(served: Served) -> None:
+    answer = served.json("/api/show_stats_all_history?window=20s")
+    assert answer["data"]["window_seconds"] == 20
+    assert served.json("/api/show_stats_all_history?window=x") == {
+        "status": "error", "message": "invalid duration: x",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/api/show_acl", "/api/log_level", "/api", "/else", "/../etc/passwd"])
+def test_nothing_else_is_there(served: Served, path: str) -> None:
+    assert served.request("GET", path)[0] in (404, 405)
+
+
+def test_a_page_under_a_foreign_name_is_not_served(served: Served) -> None:
+    status, _, body = served.request("GET", "/", {"Host": "evil.example"})
+    assert status == 403
+    assert b"this is not the address of this page" in body
+    assert served.request("GET", "/", {"Host": "localhost:9718"})[0] == 200
+
+
+def test_the_page_knows_whether_there_is_a_token(served: Served) -> None:
+    assert served.json("/api/page") == {"can_change": True}
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Content-Type": "application/json"}, "the token is wrong"),
+        ({**JSON, "Authorization": "Bearer wrong"}, "the token is wrong"),
+        ({**JSON, "Content-Type": "text/plain"}, "has to be JSON"),
+    ],
+)
+def test_nothing_changes_without_the_token_or_from_a_form(served: Served, headers: dict[str, str], words: str) -> None:
+    status, _, body = served.request("POST", "/api/disconnect", headers, b"{}")
+    assert (status, words in body.decode()) == (403, True)
+
+
+def test_peers_are_changed_with_the_token(served: Served) -> None:
+    status, _, body = served.request("POST", "/api/disconnect", JSON, json.dumps({"npub": FRIEND.npub}).encode())
+    assert (status, json.loads(body)["message"]) == (200, f"peer not found: {FRIEND.npub}")
+    assert served.request("POST", "/api/disconnect", JSON, b"{")[0] == 400
+    assert served.request("GET", "/api/disconnect")[0] == 405
+
+
+def asking(host: str = "127.0.0.1:9718", client: str = "127.0.0.1") -> Any:
+    headers = {"host": host}
+    return SimpleNamespace(getHeader=headers.get, getClientAddress=lambda: SimpleNamespace(host=client))
+
+
+def test_over_the_mesh_only_the_listed_see_the_page() -> None:
+    guard = Guard(MESH, OWN, [FRIEND.npub], None)
+    name = f"{OWN.npub}.fips"
+    assert guard.refusal(asking(f"[{OWN.ipv6_text}]:80", FRIEND.ipv6_text)) is None
+    assert guard.refusal(asking(name, FRIEND.ipv6_text)) is None
+    assert guard.refusal(asking(name, OWN.ipv6_text)) == "this node does not show its page to you"
+    assert guard.refusal(asking(name, "127.0.0.1")) == "this node does not show its page to you"
+    assert guard.refusal(asking("evil.example", FRIEND.ipv6_text)) == "this is not the address of this page"
+
+
+def test_on_this_machine_everybody_does() -> None:
+    assert Guard(LOCAL, OWN, (), None).refusal(asking()) is None
+    assert Guard(LOCAL, OWN, (), None).refusal(asking("[::1]:9718")) is None
+    assert Guard(SOCKET, OWN, (), None).refusal(asking("whatever")) is None
+
+
+def test_without_a_token_nothing_can_be_changed() -> None:
+    guard = Guard(LOCAL, OWN, (), None)
+    assert not guard.can_change
+    assert guard.may_change(asking()) == "nothing can be changed here: meshnode.web.token_file is not set"
+
+
+def test_the_token_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    token = read_token(path)
+    assert len(token) >= 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_token(path) == token
+    with pytest.raises(TokenError, match="token of the web page cannot be kept"):
+        read_token(tmp_path / "missing" / "token")
