@@ -6,36 +6,21 @@ Tables are found by walking over a node's own objects, so that one added tomorro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from meshnode.mesh.settings import MeshSettings
 from meshnode.node.core import Node
 
+from .bound_rows import FIXED, LIMITS
 from .machine import Machine
 
 ORDINARY_BOUND = 4096
-"""What no table may exceed unless it is listed below."""
+"""What no table may exceed that is in no row of `bound_rows`."""
 
-_BOUNDS: dict[str, Callable[[MeshSettings], int]] = {
-    # Where the table hangs in a node: how large it may be. A limit of 0 in the settings means none was wanted.
-    "links._table.peers": lambda s: s.limits.max_peers or ORDINARY_BOUND,
-    "links._table.by_path": lambda s: s.limits.max_peers or ORDINARY_BOUND,
-    "links._table.replies": lambda s: s.limits.max_peers or ORDINARY_BOUND,
-    "links._table.handshakes": lambda s: (s.limits.max_connections + s.limits.max_peers) or ORDINARY_BOUND,
-    "links._table.candidates._by_ephemeral": lambda s: s.limits.max_pending_inbound,
-    "links._table.candidates._used": lambda s: 8192,
-    "router.neighbours": lambda s: s.limits.max_peers or ORDINARY_BOUND,
-    "router.coordinate_cache._entries": lambda s: s.cache.coord_size,
-    "identities._entries": lambda s: s.cache.identity_size,
-    "sessions._core.packets._queues": lambda s: s.session.pending_max_destinations,
-    "sessions._core.datagrams._queues": lambda s: s.session.pending_max_destinations,
-    "sessions._core.early._queues": lambda s: 256,
-    # Learnt per destination that a packet was sent to, as are the identities.
-    "ipv6.adapter._ceilings._by_peer": lambda s: s.cache.identity_size,
-    "names.aliases": lambda s: s.cache.identity_size,
-}
+_SHELLS = "transports._by_id[]."
+"""Below this hang tables of transports, which are no part of the node."""
+
 _OUR_OWN = ("world", "observer", "address_names", "last_hops", "settings")
 _MOST_DEPTH = 7
 _FIRST_ITEMS = 4
@@ -92,11 +77,16 @@ def oversized(node: Node) -> list[str]:
     """The tables of `node` that hold more than they may."""
     complaints = []
     for path, held in tables(node):
-        limit = _BOUNDS.get(path)
+        limit = LIMITS.get(path)
         bound = ORDINARY_BOUND if limit is None else limit(node.settings)
         if held > bound:
             complaints.append(f"{path} holds {held} entries, at most {bound} allowed")
     return complaints
+
+
+def unlisted(node: Node) -> list[str]:
+    """The tables of `node` about which no row says how large they may become."""
+    return [path for path, _ in tables(node) if path not in LIMITS and path not in FIXED and _SHELLS not in path]
 
 
 def departed(machines: Iterable[Machine], lifetime: float, now: float) -> list[str]:

@@ -47,6 +47,8 @@ from .signals import Signals
 
 PRESS_INTERVAL = 4.0
 POSITION_INTERVAL = 0.5
+MAX_SESSIONS = 16384
+"""Sessions beyond which no stranger's request is answered."""
 
 _HANDSHAKE_SIZES = {PHASE_SETUP: 33, PHASE_ACK: 57, PHASE_MSG3: 73}
 
@@ -384,7 +386,8 @@ class SessionLayer:
         if len(setup.handshake) != _HANDSHAKE_SIZES[PHASE_SETUP]:
             raise WireError(f"a Setup with a handshake of {len(setup.handshake)} bytes")
         session = self._core.sessions.get(arrival.source)
-        if not self._limiter.allow(arrival.link_peer, session is not None and session.established, arrival.now):
+        full = session is None and len(self._core.sessions) >= MAX_SESSIONS
+        if full or not self._limiter.allow(arrival.link_peer, session is not None and session.established, arrival.now):
             self._core.counters.setup_rate_limited += 1
         elif session is None:
             self._opening.answer(arrival.source, setup, arrival.link_peer, arrival.now)
