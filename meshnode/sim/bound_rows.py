@@ -133,7 +133,7 @@ LINKS = (
         tuple(
             f"{owner}.measurement.{name}"
             for owner in (_PEER, _SESSION)
-            for name in ("quality._rtt_samples", "quality._forward._samples", "quality._reverse._samples")
+            for name in ("quality._rtt_samples", "quality._towards_peer._samples", "quality._towards_us._samples")
         ),
         "samples of round trips and losses",
         "256",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from meshnode.mesh.lookup import MAX_PENDING
 from meshnode.sim import Simulation, World
 from meshnode.sim.bounds import ORDINARY_BOUND, oversized, tables
 from meshnode.sim.byzantine import StubbornTree
@@ -146,7 +147,7 @@ def test_a_table_beyond_its_bound_is_noticed(sim: Simulation) -> None:
     filler = {i.to_bytes(16, "big"): object() for i in range(ORDINARY_BOUND + 1)}
     names.update(filler)  # type: ignore[arg-type]
     found = oversized(node(sim.world, "n0"))
-    assert found == [f"router.lookups.pending holds {ORDINARY_BOUND + 1} entries, at most {ORDINARY_BOUND} allowed"]
+    assert found == [f"router.lookups.pending holds {ORDINARY_BOUND + 1} entries, at most {MAX_PENDING} allowed"]
     names.clear()
 
 
