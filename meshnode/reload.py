@@ -24,6 +24,7 @@ from meshnode.logs import OperatorLog
 from meshnode.node.core import Node
 from meshnode.node.events import ConfigurationRefused, ConfigurationReloaded
 from meshnode.node.peering import PeerConfig
+from meshnode.settings import aliases
 from meshnode.wire.link import DisconnectReason
 
 
@@ -133,9 +134,7 @@ class Reload:
         node = self._running.node
         before = {peer.identity.node_addr: peer for peer in old}
         after = {peer.identity.node_addr: peer for peer in new}
-        self._running.hosts.set_aliases(
-            [(peer.alias, peer.identity) for peer in after.values() if peer.alias is not None]
-        )
+        self._running.hosts.set_aliases(aliases(list(after.values())))
         for node_addr in before.keys() - after.keys():
             self._forget(before[node_addr])
         for node_addr, peer in after.items():

@@ -30,15 +30,17 @@ from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
 from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
-from meshnode.config.schema import Config, PeerSection
+from meshnode.config.schema import Config
 from meshnode.config.shown import shown
 from meshnode.config.validate import advice, validate
 from meshnode.control.operators import OperatorSide
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
 from meshnode.hooks import HookError, Hooks
-from meshnode.identity import IdentityError, PeerIdentity
+from meshnode.identity import PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
+from meshnode.ipv6.commands import command_runner
+from meshnode.ipv6.firewall import Firewall
 from meshnode.ipv6.hosts import HostMap
 from meshnode.ipv6.interface import MeshInterface
 from meshnode.ipv6.name_service import NameService
@@ -48,12 +50,12 @@ from meshnode.logs import OperatorLog, observer
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.core import Node
 from meshnode.node.events import PeerRefused
-from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.node.peering import PeerConfig
 from meshnode.node.surroundings import Surroundings
 from meshnode.operator_files import WatchedAccess, WatchedHosts
 from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous
-from meshnode.settings import mesh_settings
+from meshnode.settings import aliases, configured_peers, mesh_settings
 from meshnode.transports.network_watch import NetworkWatch
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ class MeshnodeService(Service):
         log = self.config.meshnode.log
         self.log = OperatorLog(self.config.node.effective_log_level, log.by_subsystem, clock.seconds)
         self.peers = self._configured_peers(self.config)
-        self.hosts = WatchedHosts(HostMap(HOSTS_FILE, _aliases(self.peers)), self.log)
+        self.hosts = WatchedHosts(HostMap(HOSTS_FILE, aliases(self.peers)), self.log)
         files = self.config.meshnode.access
         lists = AccessControl(
             Path(files.allow_file), Path(files.deny_file), self.hosts.map, clock.seconds, time.time, self._refused
@@ -158,8 +160,7 @@ class MeshnodeService(Service):
         world = Surroundings(clock, time.time, os.urandom, random.SystemRandom(), self.hosts, self.log, self.access)
         settings: MeshSettings = mesh_settings(self.config.node)
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
-        tun = self.config.tun
-        self.interface = MeshInterface(reactor, tun.name, self.identity.ipv6, tun.mtu, self) if tun.enabled else None
+        self.interface = self._mesh_interface() if self.config.tun.enabled else None
         self.carriers = Carriers(
             self.node, self.config, loaded.places, reactor, self._degrade, lambda text: self.log("warn", text)
         )
@@ -433,32 +434,16 @@ class MeshnodeService(Service):
     def _fallback_mtu(self) -> int:
         return next((section.mtu for section in self.config.transports.udp.values()), 1280)
 
+    def _mesh_interface(self) -> MeshInterface:
+        tun, section = self.config.tun, self.config.meshnode.firewall
+        firewall = None
+        if section.enabled:
+            run = command_runner(self._reactor)
+            firewall = Firewall(tun.name, section.allow_tcp, section.allow_udp, section.rules_dir, run)
+        return MeshInterface(self._reactor, tun.name, self.identity.ipv6, tun.mtu, self, firewall=firewall)
+
     def _configured_peers(self, config: Config) -> list[PeerConfig]:
-        peers = []
-        for section in config.peers:
-            try:
-                identity = PeerIdentity.from_npub(section.npub)
-            except IdentityError:
-                continue  # `advice` names it, with its place in the file
-            if identity == self.identity.peer:
-                self.log("warn", f"peer {section.alias or identity.short_npub} is this node itself and is passed over")
-                continue
-            peers.append(_peer_config(identity, section))
-        return peers
-
-
-def _aliases(peers: list[PeerConfig]) -> list[tuple[str, PeerIdentity]]:
-    return [(peer.alias, peer.identity) for peer in peers if peer.alias is not None]
-
-
-def _peer_config(identity: PeerIdentity, section: PeerSection) -> PeerConfig:
-    return PeerConfig(
-        identity,
-        [PeerAddress(address.transport, address.addr, address.priority) for address in section.addresses],
-        section.alias,
-        section.connect_policy == "auto_connect",
-        section.auto_reconnect,
-    )
+        return configured_peers(config, self.identity.peer, lambda text: self.log("warn", text))
 
 
 async def _maybe(result: Any) -> None:

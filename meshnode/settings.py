@@ -1,11 +1,15 @@
-"""From the configuration file's sections to the settings of the mesh machines, by equal names."""
+"""From the configuration file's sections to what the parts of a node take."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from meshnode.config.schema import Config, PeerSection
+from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.mesh.settings import MeshSettings
+from meshnode.node.peering import PeerAddress, PeerConfig
 
 Target = TypeVar("Target")
 
@@ -13,6 +17,36 @@ Target = TypeVar("Target")
 def mesh_settings(section: object) -> MeshSettings:
     """Copy the `node` section onto the settings classes; every field has a key of the same name."""
     return _copied(section, MeshSettings)
+
+
+def configured_peers(config: Config, own: PeerIdentity, warn: Callable[[str], None]) -> list[PeerConfig]:
+    """The peers of a file; one that is this node itself is passed over with a warning."""
+    peers = []
+    for section in config.peers:
+        try:
+            identity = PeerIdentity.from_npub(section.npub)
+        except IdentityError:
+            continue  # `advice` names it, with its place in the file
+        if identity == own:
+            warn(f"peer {section.alias or identity.short_npub} is this node itself and is passed over")
+            continue
+        peers.append(_peer_config(identity, section))
+    return peers
+
+
+def _peer_config(identity: PeerIdentity, section: PeerSection) -> PeerConfig:
+    return PeerConfig(
+        identity,
+        [PeerAddress(address.transport, address.addr, address.priority) for address in section.addresses],
+        section.alias,
+        section.connect_policy == "auto_connect",
+        section.auto_reconnect,
+    )
+
+
+def aliases(peers: list[PeerConfig]) -> list[tuple[str, PeerIdentity]]:
+    """The names of those that have one."""
+    return [(peer.alias, peer.identity) for peer in peers if peer.alias is not None]
 
 
 def _copied(section: object, target: type[Target]) -> Target:

@@ -108,7 +108,13 @@ class Section:
 
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name, key in self.KEYS.items() if not key.secret}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        texts = (f"{name}={'(not shown)' if _is_nsec(value) else repr(value)}" for name, value in shown.items())
+        return f"{type(self).__name__}({', '.join(texts)})"
+
+
+def _is_nsec(value: object) -> bool:
+    """Whether a key of the operator's stands where it does not belong."""
+    return isinstance(value, str) and value.lower().startswith("nsec1")
 
 
 S = TypeVar("S", bound=Section)

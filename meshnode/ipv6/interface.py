@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import ensureDeferred
 
+from meshnode.ipv6.firewall import Firewall
 from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
 from meshnode.ipv6.tun import TunDevice, TunError, TunSystem
 
@@ -36,7 +37,8 @@ class MeshInterface:
     """Interface `name` with mesh address `ipv6` (16 bytes) and `mtu`.
 
     `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes is replaced:
-    tried after a second, then ever less often, for as long as it takes.
+    tried after a second, then ever less often, for as long as it takes. With a `firewall` there is no interface without
+    it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class MeshInterface:
         host: InterfaceHost,
         network: NetworkSetup | None = None,
         system: TunSystem | None = None,
+        firewall: Firewall | None = None,
     ) -> None:
         self.name = name
         self.state = "configured"
@@ -58,6 +61,7 @@ class MeshInterface:
         self._host = host
         self._network = network or NetworkSetup(reactor)
         self._system = system
+        self._firewall = firewall
         self._timer: Any = None
         self._delay = FIRST_RETRY_SECS
         self._closed = False
@@ -87,6 +91,8 @@ class MeshInterface:
         if device is None:
             return
         try:
+            if self._firewall is not None:
+                await self._firewall.install()  # before there is anything to be reached
             await self._network.configure(self.name, self._ipv6, self._mtu)
         except NetworkSetupError as error:
             if self.device is device:
@@ -107,7 +113,11 @@ class MeshInterface:
         device, self.device = self.device, None
         if device is not None:
             device.close()
-        await self._network.remove()
+        try:
+            await self._network.remove()
+        finally:
+            if self._firewall is not None:
+                await self._firewall.remove()
 
     # -- what the device tells (`TunHost`)
 
