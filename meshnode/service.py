@@ -340,7 +340,8 @@ class MeshnodeService(Service):
         super().stopService()
         self.log("info", "FIPS shutting down")
         notify("STOPPING=1")
-        return ensureDeferred(self._stop())
+        stopped = ensureDeferred(self._stop())
+        return stopped.addErrback(lambda reason: _log.failure("the node did not stop in good order", failure=reason))
 
     async def _stop(self) -> None:
         if self.gateway is not None:

@@ -94,5 +94,6 @@ class Firewall:
 def _words(done: Finished) -> str:
     if done.status == NOT_RUN:
         return "nft is not there; install nftables, or set meshnode.firewall.enabled to false"
-    said = done.errors.decode("utf-8", "replace").strip().partition("\n")[0]
-    return said or f"nft ended with status {done.status}"
+    lines = done.errors.decode("utf-8", "replace").strip().splitlines()
+    error = next((line for line in lines if "Error" in line), lines[0] if lines else "")
+    return error or f"nft ended with status {done.status}"
