@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from meshnode.identity import PeerIdentity
-from meshnode.mesh.link import LinkCounters, Path, PeerLink
+from meshnode.mesh.link import NO_ANSWER, LinkCounters, Path, PeerLink
 from meshnode.mesh.rate_limit import IntervalLimiter
 
 from .events import (
@@ -27,6 +29,11 @@ from .names import Names
 from .transports import TransportTable
 
 _NAME_GAP = _LIMIT_GAP = 60.0
+_DISMISSED = "disconnected by peer (security_violation)"
+_REMEMBERED = 256
+_HINTS = {
+    NO_ANSWER: "nobody is there, the key is another one, a firewall is in between, or this node is not welcome there"
+}
 _LIMITS = {"rate_limited": "node.rate_limit.handshake_rate", "no_room": "node.limits.max_peers"}
 
 
@@ -40,14 +47,21 @@ class Chronicle:
         self._asked: IntervalLimiter[bytes] = IntervalLimiter(_NAME_GAP, _NAME_GAP)
         self._limits: IntervalLimiter[str] = IntervalLimiter(_LIMIT_GAP, _LIMIT_GAP)
         self._counted: dict[str, int] = {}
+        self._dismissals: OrderedDict[bytes, None] = OrderedDict()
 
     def peer_up(self, peer: PeerLink) -> None:
+        self._dismissals.pop(peer.node_addr, None)
         identity, transport = peer.identity, self._transports.get(peer.path[0])
         kind = "?" if transport is None else transport.kind
         direction = "inbound" if peer.inbound else "outbound"
         self._events.publish(PeerConnected(identity.npub, self._name(peer.node_addr), kind, peer.path[1], direction))
 
     def peer_down(self, peer: PeerLink, reason: str) -> None:
+        self._dismissals.pop(peer.node_addr, None)
+        if reason == _DISMISSED:
+            self._dismissals[peer.node_addr] = None
+            if len(self._dismissals) > _REMEMBERED:
+                self._dismissals.popitem(last=False)
         self._events.publish(PeerRemoved(peer.identity.npub, self._name(peer.node_addr), peer.path[1], reason))
 
     def peer_moved(self, peer: PeerLink, old: Path) -> None:
@@ -57,7 +71,10 @@ class Chronicle:
         self._events.publish(PeerSilent(peer.identity.npub, self._name(peer.node_addr)))
 
     def dial_failed(self, remote: PeerIdentity, path: Path, reason: str) -> None:
-        self._events.publish(DialFailure(remote.npub, self._name(remote.node_addr), path[1], reason))
+        hint = _HINTS.get(reason, "")
+        if hint and remote.node_addr in self._dismissals:
+            hint = "it ended the last link for reasons of security: probably its access control list denies this node"
+        self._events.publish(DialFailure(remote.npub, self._name(remote.node_addr), path[1], reason, hint))
 
     def link_rekeyed(self, peer: PeerLink) -> None:
         self._events.publish(KeysRenewed(self._name(peer.node_addr), peer.node_addr.hex(), "link"))

@@ -97,7 +97,7 @@ class PeerSilent(Event):
 
 @dataclass(slots=True, frozen=True)
 class DialFailure(Event):
-    """A dial ended without a link."""
+    """A dial ended without a link. `hint` says what may be behind the reason, where that is not plain."""
 
     KIND: ClassVar[str] = "dial_failed"
     SUBSYSTEM: ClassVar[str] = "link"
@@ -105,9 +105,11 @@ class DialFailure(Event):
     name: str
     address: str
     reason: str
+    hint: str
 
     def text(self) -> str:
-        return f"dial of {self.name} at {self.address} failed: {self.reason}"
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"dial of {self.name} at {self.address} failed: {self.reason}{hint}"
 
 
 @dataclass(slots=True, frozen=True)

@@ -15,6 +15,7 @@ from meshnode.mesh.link import LinkCounters
 from meshnode.mesh.settings import LimitSettings, MeshSettings, RekeySettings
 from meshnode.node import events
 from meshnode.node.events import EVENTS, KEPT, KINDS, Event, EventHub, LimitReached, PeerSilent, Record
+from meshnode.wire.link import DisconnectReason
 from tests.unit.node_rig import MeshNet
 
 SAMPLES: dict[str, Any] = {"str": "x", "int": 3, "float": 2.5, "bool": True, "list[str]": ["a.b"]}
@@ -117,7 +118,18 @@ def test_a_dial_in_vain_is_told_with_its_reason() -> None:
     meeting.a.start(meeting.b)
     meeting.b.transport.stop()
     meeting.net.run(40)
-    assert meeting.of("dial_failed")[0].event.values()["reason"] == "no answer to the handshake"
+    failure = meeting.of("dial_failed")[0].event
+    assert failure.values()["reason"] == "no answer to the handshake"
+    assert "not welcome" in failure.text()
+
+
+def test_a_dial_of_somebody_who_turned_us_away_says_so() -> None:
+    meeting = Meeting().begin()
+    peer = next(iter(meeting.b.node.links.peers.values()))
+    meeting.b.node.run(lambda now: meeting.b.node.links.disconnect(peer, DisconnectReason.SECURITY_VIOLATION, now))
+    meeting.b.transport.stop()
+    meeting.net.run(40)
+    assert "its access control list denies this node" in meeting.of("dial_failed")[0].event.text()
 
 
 def test_a_full_node_says_so_once_a_minute() -> None:

@@ -1,6 +1,7 @@
 """The link layer: Noise IK handshakes, established frames, rekey and liveness of direct neighbours (spec 01)."""
 
 from .events import (
+    NO_ANSWER,
     DialFailed,
     FirstRtt,
     FramesLost,
@@ -24,6 +25,7 @@ from .watch import LINK_DEAD
 
 __all__ = [
     "LINK_DEAD",
+    "NO_ANSWER",
     "DialDenied",
     "DialFailed",
     "DialRefused",

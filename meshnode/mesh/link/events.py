@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshnode.identity import PeerIdentity
 
@@ -50,6 +50,10 @@ class FirstRtt:
     """A link was measured for the first time; the parent choice may change (spec 03 section 3.6)."""
 
     peer: PeerLink
+
+
+NO_ANSWER: Final = "no answer to the handshake"
+"""The reason of a dial that nobody answered."""
 
 
 @dataclass(slots=True, frozen=True)

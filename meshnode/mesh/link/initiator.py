@@ -9,7 +9,7 @@ from meshnode.wire.link import Disconnect, DisconnectReason, Msg1, Msg2
 
 from .admission import DENIED, OUTBOUND_CONNECT, OUTBOUND_HANDSHAKE, Admit
 from .epoch import LinkEpoch
-from .events import DialFailed, Path
+from .events import NO_ANSWER, DialFailed, Path
 from .handshake import Handshake
 from .peer import PeerLink
 from .responder import MIN_REKEY_AGE
@@ -241,7 +241,7 @@ class Initiator:
     def _give_up(self, handshake: Handshake) -> None:
         self.forget(handshake)
         if handshake.peer is None:
-            self._table.events.append(DialFailed(handshake.remote, handshake.path, "no answer to the handshake"))
+            self._table.events.append(DialFailed(handshake.remote, handshake.path, NO_ANSWER))
 
     def _cure_lost_answer(self, handshake: Handshake, now: float) -> None:
         """The peer already uses keys whose handshake answer got lost: start over while it still hears us.
