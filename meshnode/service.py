@@ -59,7 +59,7 @@ from meshnode.settings import aliases, configured_peers, mesh_settings
 from meshnode.transports.network_watch import NetworkWatch
 
 if TYPE_CHECKING:
-    from meshnode.gateway.gateway import Gateway
+    from meshnode.gateway.assembly import LocalNetwork
 
 EXIT_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
@@ -169,7 +169,7 @@ class MeshnodeService(Service):
         self.name_service: NameService | None = None
         self.operators: OperatorSide | None = None
         self._is_running = self._stopping = False
-        self.gateway: Gateway | None = None
+        self.local_network: LocalNetwork | None = None
         self.node.events.write = self.log
         self._hooks = Hooks(self.node.events, reactor, lambda text: self.log("warn", text))
         self._reload = Reload(
@@ -285,20 +285,21 @@ class MeshnodeService(Service):
         await self._start_gateway()
 
     async def _start_gateway(self) -> None:
-        """Run the gateway of the local network in here, if the file says so (`meshnode.gateway.embedded`)."""
+        """Do for the local network what the file asks of the node itself (`meshnode.gateway.embedded`)."""
         section = self.config.gateway
-        if not self.config.meshnode.gateway.embedded or section is None or not section.enabled:
+        asked = (section is not None and section.enabled) or bool(self.config.meshnode.gateway.proxy)
+        if not self.config.meshnode.gateway.embedded or not asked:
             return
-        from meshnode.gateway.gateway import Gateway
-        from meshnode.gateway.plan import GatewayError, plan
+        from meshnode.gateway.assembly import LocalNetwork
+        from meshnode.gateway.plan import GatewayError
 
         try:
-            gateway = Gateway(plan(self.config, self.loaded.places), self._reactor, self.log)
-            self.gateway = gateway
-            await gateway.start()
+            network = LocalNetwork(self.config, self.loaded.places, self._reactor, self.log)
+            await network.start()
         except GatewayError as error:
-            self.gateway = None
             self._degrade(f"no gateway for the local network, everything else works: {error}")
+        else:
+            self.local_network = network
 
     def _stop_on_signals(self) -> None:
         """Take SIGTERM and SIGINT as orders to stop in good order, exit status 0 (spec 05 section 1).
@@ -344,8 +345,8 @@ class MeshnodeService(Service):
         return stopped.addErrback(lambda reason: _log.failure("the node did not stop in good order", failure=reason))
 
     async def _stop(self) -> None:
-        if self.gateway is not None:
-            await self.gateway.stop()
+        if self.local_network is not None:
+            await self.local_network.stop()
         try:
             if self.operators is not None:
                 await self.operators.stop()

@@ -207,6 +207,12 @@ class GatewayExtrasSection(Section):
 
     embedded: bool = key(BOOL, False, "Run the gateway inside the node instead of as the program meshnode-gateway.")
     lan_interfaces: list[str] = key(TEXTS, [], "Further interfaces with hosts, besides `gateway.lan_interface`.")
+    proxy: list[str] = key(
+        TEXTS,
+        [],
+        "Addresses like `192.168.1.1:1080` for a SOCKS5 and HTTP proxy into the mesh: for hosts without IPv6. Works "
+        "without the `gateway` section, too.",
+    )
 
 
 class MeshnodeSection(Section):

@@ -312,7 +312,8 @@ def _outside_range(config: Config) -> Iterator[str]:
 
 
 def _overridden(config: Config) -> Iterator[str]:
-    if config.meshnode.gateway.embedded and (config.gateway is None or not config.gateway.enabled):
+    local = config.meshnode.gateway
+    if local.embedded and not local.proxy and (config.gateway is None or not config.gateway.enabled):
         yield "meshnode.gateway.embedded has no effect: gateway.enabled is not true"
     for path, _, udp in _udp(config):
         if udp.outbound_only and udp.bind_addr != type(udp)().bind_addr:

@@ -59,8 +59,8 @@ def plan(config: Config, places: Mapping[str, Place]) -> Plan:
         list(dict.fromkeys([section.lan_interface, *config.meshnode.gateway.lan_interfaces])),
         prefix,
         _forwards(section),
-        _endpoint(section.dns.listen, "gateway.dns.listen"),
-        _endpoint(section.dns.upstream, "gateway.dns.upstream"),
+        endpoint(section.dns.listen, "gateway.dns.listen"),
+        endpoint(section.dns.upstream, "gateway.dns.upstream"),
         {
             key: getattr(section.conntrack, key)
             for key in section.conntrack.KEYS
@@ -83,7 +83,8 @@ def _forwards(section: GatewaySection) -> list[Forward]:
     return [Forward(forward.listen_port, forward.proto, forward.target) for forward in section.port_forwards]
 
 
-def _endpoint(text: str, key: str) -> tuple[str, int]:
+def endpoint(text: str, key: str) -> tuple[str, int]:
+    """Read `address:port`, the address in numbers. Raises `GatewayError`, which names `key`."""
     try:
         address = parse_address(text)
     except TransportError as error:

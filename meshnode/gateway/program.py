@@ -18,8 +18,8 @@ from meshnode import __version__
 from meshnode.config.errors import ConfigError
 from meshnode.config.load import load
 
-from .gateway import Gateway
-from .plan import GatewayError, Plan, plan
+from .assembly import LocalNetwork
+from .plan import GatewayError
 
 _LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
 
@@ -44,20 +44,21 @@ def main() -> None:
         _fail("the gateway needs Linux: it works with the kernel's nftables")
     options = arguments().parse_args()
     try:
-        made = read_plan(options.config)
+        network = assemble(options.config, _level_log(options.log_level))
     except (ConfigError, GatewayError) as error:
         _fail(str(error))
     from twisted.internet import reactor
 
-    status = Process(made, reactor, _level_log(options.log_level)).run()
-    raise SystemExit(status)
+    raise SystemExit(Process(network, reactor).run())
 
 
-def read_plan(path: Path | None) -> Plan:
-    """Read the configuration as the node does. Raises `ConfigError` and `GatewayError`."""
+def assemble(path: Path | None, log: Callable[[str, str], None]) -> LocalNetwork:
+    """Read the configuration as the node does, and build what it asks for. Raises `ConfigError` and `GatewayError`."""
+    from twisted.internet import reactor
+
     loaded = load(path, os.environ, Path.cwd())
     try:
-        return plan(loaded.config, loaded.places)
+        return LocalNetwork(loaded.config, loaded.places, reactor, log)
     except GatewayError as error:
         files = ", ".join(map(str, loaded.paths)) or "no configuration file"
         raise GatewayError(f"{files}: {error}") from None
@@ -66,10 +67,9 @@ def read_plan(path: Path | None) -> Plan:
 class Process:
     """The life of one gateway process on `reactor`."""
 
-    def __init__(self, made: Plan, reactor: Any, log: Callable[[str, str], None]) -> None:
+    def __init__(self, network: LocalNetwork, reactor: Any) -> None:
         self._reactor = reactor
-        self._log = log
-        self._gateway = Gateway(made, reactor, log)
+        self._network = network
         self._status = 0
         self._started = self._stopping = False
 
@@ -83,7 +83,7 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
         try:
-            await self._gateway.start()
+            await self._network.start()
         except GatewayError as error:
             print(f"meshnode-gateway: {error}", file=sys.stderr)
             self._status = 1
@@ -101,7 +101,7 @@ class Process:
 
     async def _finish(self) -> None:
         try:
-            await self._gateway.stop()
+            await self._network.stop()
         finally:
             self._reactor.stop()
 

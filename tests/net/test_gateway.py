@@ -193,3 +193,26 @@ def test_gateway_and_node_may_be_of_different_kinds(lab: Lab, whose: str) -> Non
     wait_until(lambda: rig.fetch(address) == "far", 20, "a page comes through")
     assert rig.stop_gateway() == 0
     assert "table inet fips_gateway" not in rig.rules()
+
+
+def test_hosts_without_ipv6_go_through_the_proxy(lab: Lab) -> None:
+    rig = GatewayRig(lab, {"enabled": False}, clients=1)
+    rig.near.settings["meshnode"] = {"gateway": {"embedded": True, "proxy": ["192.168.7.1:1080"]}}
+    rig.near.host.ip("addr add 192.168.7.1/24 dev lan")
+    rig.clients[0].ip("addr add 192.168.7.2/24 dev eth0")
+    rig.pair.start()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+
+    def curl(*arguments: str) -> str:
+        return rig.clients[0].run(["curl", "-sS", "-m", "20", "-w", "%{http_code}", *arguments]).stdout
+
+    page, proxy = "http://right.fips:8000/", "192.168.7.1:1080"
+    wait_until(lambda: "proxy into the mesh at" in rig.near.log(), 10, "the proxy is up")
+    assert curl("-x", f"http://{proxy}", page) == "far200"
+    assert curl("-x", f"http://{proxy}", "--proxytunnel", page) == "far200"
+    assert curl("--socks5-hostname", proxy, f"http://{rig.far.npub}.fips:8000/") == "far200"
+    assert curl("-x", f"http://{proxy}", "http://nobody.fips/") == "there is no such name in the mesh\n502"
+    assert curl("-x", f"http://{proxy}", "http://right.fips:81/") == "nobody listens on that port\n502"
+    assert curl("-x", f"http://{proxy}", "http://example.com/") == "only names under .fips are reached from here\n403"
+    assert "SOCKS5 192.168.7.1:1080" in curl(f"http://{proxy}/proxy.pac")
+    assert "fips_gateway" not in rig.rules()
