@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
 
 from meshnode.config.errors import ConfigError, Place
@@ -16,8 +16,10 @@ from meshnode.config.transport_sections import KINDS, instance_path
 from meshnode.config.validate import where
 from meshnode.config.yaml12 import clip
 from meshnode.node.core import Node
-from meshnode.transports.interfaces import TransportError
+from meshnode.transports.interfaces import ITransport, TransportError
 from meshnode.transports.registry import factories, factory
+
+_TAKEN_AWAY = "its transport is no longer in the configuration as it was"
 
 Instance = tuple[str, str | None, Any]
 """Kind, name, and section of one transport."""
@@ -42,6 +44,8 @@ class Carriers:
         self._degrade = degrade
         self._warn = warn
         self.from_plugins = plugin_kinds(config)
+        self._running: dict[tuple[str, str | None], tuple[Any, ITransport]] = {}
+        self._last_number = 0
 
     @property
     def kinds(self) -> list[str]:
@@ -49,11 +53,41 @@ class Carriers:
         configured = {kind for kind, _name, _section in self._config.transports.each()}
         return sorted(configured | set(self.from_plugins))
 
+    def would_run(self, config: Config) -> bool:
+        """Whether any transport would be left with another configuration."""
+        return any(True for _ in config.transports.each()) or bool(self.from_plugins)
+
     def start(self) -> None:
         """Start all of them; those that cannot start leave the others alone."""
         self._config.transports.inherit(self._config.node.limits.max_connections)
-        for number, instance in enumerate(self._instances(), 1):
-            self._start(number, *instance)
+        for instance in self._instances():
+            self._start(*instance)
+
+    def follow(self) -> Deferred[None]:
+        """The configuration changed: stop what it has no longer or has otherwise, then start what does not run yet.
+
+        Peers of a transport that goes are told, and looked for elsewhere. Fires when all is done.
+        """
+        wanted = {(kind, name): section for kind, name, section in self._config.transports.each()}
+        gone = [
+            instance
+            for instance, (section, _) in self._running.items()
+            if instance[0] not in self.from_plugins and wanted.get(instance) != section
+        ]
+        stopped = gatherResults([self._stop(*self._running.pop(instance)) for instance in gone], consumeErrors=True)
+        return stopped.addCallback(lambda _: self._start_missing(wanted))
+
+    def _stop(self, section: Any, transport: ITransport) -> Deferred[Any]:
+        node = self._node
+        node.run(lambda now: node.links.leave_transport(transport.transport_id, _TAKEN_AWAY, now))
+        node.transports.remove(transport)
+        return maybeDeferred(transport.stop)
+
+    def _start_missing(self, wanted: dict[tuple[str, str | None], Any]) -> None:
+        for (kind, name), section in wanted.items():
+            if (kind, name) not in self._running:
+                self._start(kind, name, section)
+        self._node.run(self._node.peering.surroundings_changed)
 
     def _instances(self) -> Iterator[Instance]:
         """Our own first, in the order of the specification, then those of plug-ins in the order of the file."""
@@ -70,10 +104,10 @@ class Carriers:
             for name, section in instances.items():
                 yield kind, name, section
 
-    def _start(self, number: int, kind: str, name: str | None, section: Any) -> None:
+    def _start(self, kind: str, name: str | None, section: Any) -> None:
         path = instance_path(kind, name)
         try:
-            transport = factory(kind).create(number, name, section, self._node, self._reactor)
+            transport = factory(kind).create(self._new_number(), name, section, self._node, self._reactor)
             started = transport.start()
         except TransportError as error:
             self._degrade(str(error) + where(path, self._places))
@@ -81,6 +115,13 @@ class Carriers:
         if isinstance(started, Deferred):
             started.addErrback(self._started_late, path)
         self._node.transports.add(transport)
+        self._running[kind, name] = (section, transport)
+
+    def _new_number(self) -> int:
+        """A number that no transport has or had."""
+        numbers = [transport.transport_id for transport in self._node.transports]
+        self._last_number = max([self._last_number, *numbers]) + 1
+        return self._last_number
 
     def _started_late(self, reason: Failure, path: str) -> None:
         """A transport that took its time did not come up."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meshnode.access import AccessControl
+from meshnode.carriers import Carriers
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported
 from meshnode.config.guard_sections import HooksSection
@@ -38,6 +39,7 @@ class Running:
     access: AccessControl
     hosts: HostMap
     hooks: Hooks
+    carriers: Carriers
     peers_of: Callable[[Config], list[PeerConfig]]
 
 
@@ -58,7 +60,10 @@ class Reload:
             loaded = self._read()
             new = loaded.config
             self._keep_identity(new)
+            new.transports.inherit(new.node.limits.max_connections)
             validate(new, loaded.places)
+            if not self._running.carriers.would_run(new):
+                raise ConfigError("policy", "no transport would be left; write transports: {udp: {}}")
             if missing := unsupported(new, loaded.places):
                 raise ConfigError("policy", "; ".join(missing))
             applied, waiting = self._apply(new)
@@ -106,6 +111,7 @@ class Reload:
             "node.retry": self._settings,
             "node.rekey": self._settings,
             "meshnode.access": self._access,
+            "transports": self._transports,
             "peers": lambda: self._peers(old_peers, self._running.peers_of(self._running.config)),
         }
 
@@ -129,6 +135,10 @@ class Reload:
     def _access(self) -> None:
         files = self._running.config.meshnode.access
         self._running.access.use(Path(files.allow_file), Path(files.deny_file))
+
+    def _transports(self) -> None:
+        done = self._running.carriers.follow()
+        done.addErrback(lambda reason: self._running.log("error", f"transports: {reason.getErrorMessage()}", "config"))
 
     def _peers(self, old: Iterable[PeerConfig], new: Iterable[PeerConfig]) -> None:
         node = self._running.node

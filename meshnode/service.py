@@ -173,7 +173,16 @@ class MeshnodeService(Service):
         self.node.events.write = self.log
         self._hooks = Hooks(self.node.events, reactor, lambda text: self.log("warn", text))
         self._reload = Reload(
-            Running(self.config, self.node, self.log, lists, self.hosts.map, self._hooks, self._configured_peers),
+            Running(
+                self.config,
+                self.node,
+                self.log,
+                lists,
+                self.hosts.map,
+                self._hooks,
+                self.carriers,
+                self._configured_peers,
+            ),
             lambda: load(read_from, os.environ, directory),
         )
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))

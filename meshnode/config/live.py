@@ -18,6 +18,7 @@ LIVE: Final = (
     "node.retry",
     "node.rekey",
     "peers",
+    "transports",
     "meshnode.access",
     "meshnode.hooks",
     "meshnode.log.levels",

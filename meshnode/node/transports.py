@@ -28,6 +28,12 @@ class TransportTable:
     def add(self, transport: ITransport) -> None:
         self._by_id[transport.transport_id] = transport
 
+    def remove(self, transport: ITransport) -> None:
+        """Forget an instance; whoever still sends over it loses what is sent."""
+        self._by_id.pop(transport.transport_id, None)
+        self._touched.discard(transport.transport_id)
+        self._limits = {path: mtu for path, mtu in self._limits.items() if path[0] != transport.transport_id}
+
     def get(self, transport_id: int) -> ITransport | None:
         return self._by_id.get(transport_id)
 

@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.rigs import control
+from tests.rigs import control, traffic
 from tests.rigs.labs import Lab, Pair
 from tests.rigs.nodes import Node, environment
 from tests.rigs.secrets import found_in
@@ -109,3 +111,34 @@ def test_nothing_a_node_says_anywhere_holds_its_key(lab: Lab) -> None:
     assert "peer_up" in text
     assert '"level": "debug"' in left.log()
     assert found_in(text, [left.identity.secret]) == []
+
+
+def test_a_node_listens_elsewhere_and_over_tcp_without_a_restart(lab: Lab, measured: Callable[[str], None]) -> None:
+    pair = Pair(lab).right_dials()
+    left, right = pair.left, pair.right
+    right.settings["transports"]["tcp"] = {}
+    (peer,) = right.settings["peers"]
+    peer["addresses"] += [
+        {"transport": "udp", "addr": f"{pair.left_address}:2122", "priority": 200},
+        {"transport": "tcp", "addr": f"{pair.left_address}:2123", "priority": 250},
+    ]
+    pair.start()
+    pid = left.pid
+    for transports, kind in (
+        ({"udp": {"bind_addr": "0.0.0.0:2122", "mtu": 1472}}, "udp"),
+        ({"tcp": {"bind_addr": "0.0.0.0:2123"}}, "tcp"),
+    ):
+        left.settings["transports"] = transports
+        _rewrite(left)
+        assert "applied: transports." in _meshctl(left, "reload").stdout
+        begin = time.monotonic()
+        wait_until(lambda kind=kind: _carrier(left, right) == kind, 20, f"they meet over {kind}")
+        measured(f"over {kind} after {time.monotonic() - begin:.2f} s")
+        assert len(traffic.ping(right.host, left.address)) == 3
+    assert left.pid == pid
+    assert {row["type"] for row in left.ask("show_transports")["transports"]} == {"tcp"}
+
+
+def _carrier(node: Node, other: Node) -> str | None:
+    row = node.peers().get(other.npub, {})
+    return row.get("transport_type")

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from meshnode.access import AccessControl
+from meshnode.carriers import Carriers
 from meshnode.config.errors import ConfigError
 from meshnode.config.keys import leaves
 from meshnode.config.live import LIVE, is_live
@@ -48,6 +50,7 @@ class Rig:
             host.start()
         self.settings: dict[str, Any] = {
             "meshnode": {"access": {f"{verb}_file": str(directory / verb) for verb in ("allow", "deny")}},
+            "transports": {"udp": {"bind_addr": "127.0.0.1:0"}},
             "peers": [self.peer(self.b, "bee")],
         }
 
@@ -77,7 +80,9 @@ class Rig:
             lambda *_: None,
         )
         self.hooks = Hooks(self.a.node.events, Clock(), lambda text: None)
-        running = Running(config, self.a.node, self.log, self.lists, self.hosts, self.hooks, peers_of)
+        self.problems: list[str] = []
+        carriers = Carriers(self.a.node, config, {}, reactor, self.problems.append, self.problems.append)
+        running = Running(config, self.a.node, self.log, self.lists, self.hosts, self.hooks, carriers, peers_of)
         self.config = config
         self.reload = Reload(running, self.read)
         self.a.node.start(peers_of(config))
@@ -169,8 +174,8 @@ def test_limits_levels_and_lists_take_effect(rig: Rig, tmp_path: Path) -> None:
 
 def test_what_needs_a_restart_is_named_until_the_file_is_changed_back(rig: Rig) -> None:
     for _ in range(2):
-        rig.write(transports={"udp": {"bind_addr": "127.0.0.1:4000"}}, node={"tick_interval_secs": 3})
-        assert rig.reload()["needs_restart"] == ["node.tick_interval_secs", "transports.udp"]
+        rig.write(tun={"mtu": 1300}, node={"tick_interval_secs": 3})
+        assert rig.reload()["needs_restart"] == ["node.tick_interval_secs", "tun.mtu"]
     rig.write()
     assert rig.reload()["needs_restart"] == []
 
@@ -183,6 +188,7 @@ def test_what_needs_a_restart_is_named_until_the_file_is_changed_back(rig: Rig) 
         ({"node": {"identity": {"nsec": "nonsense"}}, "peers": []}, "identity error"),
         ({"meshnode": {"hooks": {"on_event": "/no/such/program"}}, "peers": []}, "not a program"),
         ({"meshnode": {"hooks": {"on_event": "true", "events": ["x"]}}, "peers": []}, "there is no event 'x'"),
+        ({"transports": {}, "peers": []}, "no transport would be left"),
     ],
 )
 def test_a_file_that_cannot_be_used_changes_nothing(rig: Rig, changes: dict[str, Any], reason: str) -> None:
@@ -203,6 +209,40 @@ def test_a_file_that_is_no_yaml_or_gone_changes_nothing(rig: Rig) -> None:
     rig.file.unlink()
     with pytest.raises(ConfigError, match="No such file"):
         rig.reload()
+    assert rig.connected() == {"b"}
+
+
+def test_transports_come_change_and_go(rig: Rig) -> None:
+    rig.write(transports={"udp": {"one": {"bind_addr": "127.0.0.1:0"}, "two": {"bind_addr": "127.0.0.1:0"}}})
+    assert rig.reload()["applied"] == ["transports.udp"]
+    first, second = udp_of(rig)
+    other = {"bind_addr": "127.0.0.1:0", "mtu": 1400}
+    rig.write(transports={"udp": {"one": {"bind_addr": "127.0.0.1:0"}, "two": other}})
+    rig.reload()
+    assert udp_of(rig)[0] is first
+    third = udp_of(rig)[1]
+    assert (second.state, third.state, third.mtu, third.name) == ("down", "up", 1400, "two")
+    assert third.transport_id > second.transport_id
+    rig.write()
+    rig.reload()
+    (last,) = udp_of(rig)
+    assert (first.state, third.state, last.state, last.name) == ("down", "down", "up", None)
+    last.stop()
+    assert rig.problems == []
+    assert rig.connected() == {"b"}
+
+
+def udp_of(rig: Rig) -> list[Any]:
+    return [transport for transport in rig.a.node.transports if transport.kind == "udp"]
+
+
+def test_peers_of_a_transport_that_goes_are_told_and_looked_for_elsewhere(rig: Rig) -> None:
+    node = rig.a.node
+    node.run(lambda now: node.links.leave_transport(rig.a.transport.transport_id, "gone", now))
+    rig.net.run(0.1)
+    down = [record.event for record in rig.b.node.events.since(0) if record.event.KIND == "peer_down"]
+    assert down[0].values()["reason"] == "disconnected by peer (configuration_change)"
+    rig.net.run(5)
     assert rig.connected() == {"b"}
 
 

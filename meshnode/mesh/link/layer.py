@@ -337,6 +337,18 @@ class LinkLayer:
             self.disconnect(peer, DisconnectReason.SHUTDOWN, now)
         self._table.handshakes.clear()
 
+    def leave_transport(self, transport_id: int, reason: str, now: float) -> None:
+        """A transport is taken away: tell its peers, so that both sides look for each other elsewhere at once."""
+        table = self._table
+        for peer in [peer for peer in table.peers.values() if peer.path[0] == transport_id]:
+            table.send(peer, Disconnect(DisconnectReason.CONFIGURATION_CHANGE).encode(), now)
+            table.remove(peer, reason, redial=True)
+        for handshake in [handshake for handshake in self.handshakes if handshake.path[0] == transport_id]:
+            self._initiator.forget(handshake)
+            table.events.append(DialFailed(handshake.remote, handshake.path, reason))
+        for candidate in [candidate for candidate in table.candidates if candidate.path[0] == transport_id]:
+            table.candidates.discard(candidate)
+
     def review_admissions(self, now: float) -> None:
         """The access control list changed: let go of whoever it denies now, be it a peer, a dial or a newcomer."""
         table = self._table
