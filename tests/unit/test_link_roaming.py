@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from meshnode.mesh.link import PeerDown
+from meshnode.mesh.link.epoch import LinkEpoch
 from meshnode.mesh.settings import RekeySettings
+from meshnode.noise import IkResponder
+from meshnode.wire.link import Msg1
 
 from .link_rig import LinkHost, LinkNet
 from .test_link_layer import exchange, linked
@@ -151,3 +155,60 @@ def test_after_a_long_sleep_both_meet_as_for_the_first_time(sleeper: str) -> Non
     net.run(1)
     exchange(net, small, large)
     assert small.names().count("PeerDown") == large.names().count("PeerDown") == 1
+
+
+# -- a peer that was led astray by an old first message (spec 01 section 18.2)
+
+
+def led_astray(age: float) -> tuple[LinkNet, LinkHost, LinkHost]:
+    """A link whose larger side uses what came of the replayed dial of the smaller one, as a v0.4 responder does."""
+    net, small, large = linked(rekey=NEVER)
+    (recorded,) = [frame for _, _, frame in net.log if frame[0] == 1]
+    net.run(age)
+    message = Msg1.parse(recorded)
+    noise = IkResponder(large.identity, large.layer._table.startup_epoch)
+    noise.read_message1(message.noise)
+    noise.write_message2(bytes(31) + b"\x07")
+    index = large.layer._table.new_index()
+    assert index is not None
+    false = LinkEpoch(noise.keys, index, message.sender_index, False, net.now)
+    large.layer._table.cut_over(large.peer(small), false, net.now)
+
+    def young_sessions_are_not_renewed(source: str, target: str, frame: bytes) -> list[bytes]:
+        return [] if frame[0] == 1 and small.identity.node_addr in large.layer.peers else [frame]
+
+    net.wire = young_sessions_are_not_renewed
+    return net, small, large
+
+
+def test_a_peer_led_astray_is_met_again_while_it_still_hears_us() -> None:
+    net, small, large = led_astray(40)
+    net.run(8)
+    exchange(net, small, large)
+    assert "it uses keys of an old handshake" in [event.reason for event in small.events if isinstance(event, PeerDown)]
+
+
+def test_the_cure_cannot_be_provoked_more_than_once_a_minute() -> None:
+    net, small, large = linked(rekey=NEVER)
+    net.run(40)
+    net.wire = lambda source, target, frame: [frame] if source != large.name or frame[0] != 0 else []
+    for _ in range(100):
+        (frame,) = large.layer.seal(large.peer(small), b"", [b"\x51"], 0, 0, net.now) if large.layer.peers else (b"",)
+        net.inject("attacker", small, frame[:-1] + bytes((frame[-1] ^ 1,)) if frame else frame)
+        net.run(0.5)
+    cures = [event for event in small.events if isinstance(event, PeerDown) and "old handshake" in event.reason]
+    assert len(cures) <= 1
+
+
+def test_frames_that_do_not_open_end_no_link_that_works() -> None:
+    net, small, large = linked(rekey=NEVER)
+    net.run(40)
+    for number in range(2000):
+        (frame,) = large.layer.seal(large.peer(small), b"", [b"\x51"], 0, 0, net.now)
+        net.inject(large.name, small, frame)
+        net.inject("attacker", small, frame[:-1] + bytes((frame[-1] ^ 1,)))
+        net.inject("attacker", small, frame)
+        if number % 100 == 0:
+            net.run(0.5)
+    assert "PeerDown" not in small.names() + large.names()
+    exchange(net, small, large)

@@ -18,6 +18,7 @@ from .table import LinkTable
 _REKEY_DAMPENING = 30.0
 _PROBE_GAP = 1.0
 _LOST_ANSWER_SECS = 1.0
+_CURE_GAP = 60.0
 
 
 class DialRefused(Exception):
@@ -34,6 +35,7 @@ class Initiator:
     def __init__(self, table: LinkTable, admit: Admit) -> None:
         self._table = table
         self._admit = admit
+        self._cures: dict[bytes, float] = {}
 
     # -- starting
 
@@ -250,10 +252,27 @@ class Initiator:
         """
         table, peer = self._table, handshake.peer
         self.forget(handshake)
-        if peer is None or table.peers.get(peer.node_addr) is not peer:
-            return
-        table.send(peer, Disconnect(DisconnectReason.RESTART).encode(), now)
-        table.remove(peer, "lost rekey answer", redial=False)
+        if peer is not None and table.peers.get(peer.node_addr) is peer:
+            self._begin_anew(peer, "lost rekey answer", now)
+
+    def cure(self, peer: PeerLink, now: float) -> bool:
+        """Start over with a peer that uses keys nobody has, while it still opens the old ones (spec 01 section 18.2).
+
+        False when that was done less than a minute ago: whoever provokes it must not keep a link from working.
+        """
+        cures = self._cures
+        last = cures.get(peer.node_addr)
+        if last is not None and now - last < _CURE_GAP:
+            return False
+        for node_addr in [node_addr for node_addr, at in cures.items() if now - at >= _CURE_GAP]:
+            del cures[node_addr]
+        cures[peer.node_addr] = now
+        self._begin_anew(peer, "it uses keys of an old handshake", now)
+        return True
+
+    def _begin_anew(self, peer: PeerLink, reason: str, now: float) -> None:
+        self._table.send(peer, Disconnect(DisconnectReason.RESTART).encode(), now)
+        self._table.remove(peer, reason, redial=False)
         self.start_over(peer, now)
 
     def start_over(self, peer: PeerLink, now: float) -> None:

@@ -215,6 +215,7 @@ class LinkLayer:
         if isinstance(owner, PeerLink):
             owner.consecutive_failures += opened.failures
             owner.replays += opened.replays
+            owner.refused += opened.failures + opened.replays
 
     def _unknown_index(self, index: bytes, count: int, now: float) -> None:
         """Frames may overtake the answer to a rekey of ours; remember that the peer already uses the new keys."""

@@ -34,7 +34,8 @@ class PeerLink:
     Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
     rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes. A `doubtful` peer
     is being probed because it is silent, also at its `alternatives`, a `distrusted` one did not answer that either. A
-    `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of life. `mtu_limit` is the
+    `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of life. `refused`
+    counts the frames for its keys that did not open, or came again, since one did. `mtu_limit` is the
     longest frame that gets through, if that is less than the transport promises.
     """
 
@@ -69,6 +70,7 @@ class PeerLink:
         "path",
         "path_heard",
         "promoted_at",
+        "refused",
         "rekey",
         "rekeys",
         "remote_epoch",
@@ -121,7 +123,7 @@ class PeerLink:
         self.soundings = 0
         self.sounded_at = now
         self.sounding_budget = TokenBucket(_SOUNDING_SECS, _SOUNDING_SHARE, now)
-        self.consecutive_failures = self.replays = 0
+        self.consecutive_failures = self.replays = self.refused = 0
         self.packets_sent = self.packets_recv = self.bytes_sent = self.bytes_recv = 0
 
     def __repr__(self) -> str:
@@ -136,7 +138,7 @@ class PeerLink:
         gap, trust = now - self.last_heard, self.trust
         trust.rhythm = gap if gap > trust.rhythm else trust.rhythm * _RHYTHM_DECAY
         self.last_heard = now
-        self.consecutive_failures = 0
+        self.consecutive_failures = self.refused = 0
         measurement = self.measurement
         for first, last, timestamp, nbytes in opened.spans:
             self.bytes_recv += nbytes

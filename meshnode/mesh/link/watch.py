@@ -7,6 +7,7 @@ from meshnode.wire.link import Heartbeat
 from .events import TrustChanged
 from .initiator import Initiator
 from .peer import PeerLink
+from .responder import MIN_REKEY_AGE
 from .table import LinkTable
 
 LINK_DEAD = "link dead: nothing heard"
@@ -16,6 +17,8 @@ _EARLY_REPORTS = (0.1, 0.3, 0.7)
 _BUSY_FRAMES = 20
 _NUDGE_AFTER = 0.25
 _SIGNS_OF_LIFE = 3
+_REFUSED_FRAMES = 2
+_REFUSED_SECS = 5.0
 _SOUNDINGS = 5
 _SOUNDING_GAP = 0.15
 MESSAGE_OVERHEAD = 36
@@ -39,7 +42,7 @@ class Watch:
         table = self._table
         if now < table.watch_at:
             return
-        for peer in table.peers.values():
+        for peer in list(table.peers.values()):
             if now - peer.promoted_at <= _EARLY_REPORTS[-1] + 0.1:
                 self._report(peer, now)
             self._sound(peer, now)
@@ -129,6 +132,8 @@ class Watch:
     def _judge(self, peer: PeerLink, now: float) -> None:
         """Probe a silent peer with a fresh handshake; doubt it meanwhile, and distrust it when nothing comes back."""
         silent = peer.is_silent(now)
+        if silent and self._is_led_astray(peer, now) and self._initiator.cure(peer, now):
+            return
         if silent and peer.rekey is None:
             self._initiator.rekey(peer, now)
         if not peer.distrusted and peer.is_broken(now):
@@ -137,6 +142,14 @@ class Watch:
             self._table.notices.append(TrustChanged(peer))
         elif silent and peer.trust.expectant and not peer.doubtful:
             self._table.doubt(peer)
+
+    def _is_led_astray(self, peer: PeerLink, now: float) -> bool:
+        """Whether the peer seems to use keys that came of an old first message of ours, which somebody replayed.
+
+        Ours would not. Such a peer goes on sending to our index, but nothing of it opens (spec 01 section 18.2).
+        """
+        old = now - peer.established_at >= MIN_REKEY_AGE
+        return old and peer.refused >= _REFUSED_FRAMES and now - peer.last_heard >= _REFUSED_SECS
 
     def _set_alarm(self, now: float) -> None:
         self._table.watch_at = min((self._due(peer, now) for peer in self._table.peers.values()), default=_NEVER)
