@@ -126,6 +126,32 @@ def _delivered(world: World, expectation: Expectation) -> Verdict:
     return _verdict(expectation, good / len(states) >= expectation.value, f"{good} of {len(states)}")
 
 
+def _silence(world: World, expectation: Expectation) -> Verdict:
+    """The longest time, in seconds, in which one flow sent and nothing of it got across."""
+    worst, whose = 0.0, ""
+    for traffic in _traffics(world, expectation):
+        for flow in traffic.flows:
+            silence = _longest_silence(flow, expectation.begin, expectation.end)
+            if silence > worst:
+                worst, whose = silence, f", {flow.source.name} to {flow.destination.name}"
+    return _verdict(expectation, worst <= expectation.value, f"{worst:.2f} s{whose}")
+
+
+def _longest_silence(flow: Flow, begin: float, end: float) -> float:
+    """From the first of some packets in a row that were lost to the next one that was not."""
+    longest, since = 0.0, None
+    for sent, state in zip(flow.sent, flow.state, strict=True):
+        if not begin <= sent < end or state == EXCUSED:
+            continue
+        if since is not None:
+            longest = max(longest, sent - since)
+        if state == DELIVERED:
+            since = None
+        elif since is None:
+            since = sent
+    return longest
+
+
 def _latency(world: World, expectation: Expectation) -> Verdict:
     """In milliseconds."""
     times = [(arrived - sent) * 1000 for sent, arrived, state, _ in _packets(world, expectation) if state == DELIVERED]
@@ -172,6 +198,7 @@ _JUDGES: dict[str, Callable[[World, Expectation], Verdict]] = {
     "new_parent_within": _new_parent,
     "parent_changes_at_most": _parent_changes,
     "delivered": _delivered,
+    "silence_at_most": _silence,
     "latency_at_most": _latency,
     "hops_at_most": _hops,
     "stretch_at_most": _stretch,

@@ -109,6 +109,7 @@ _EXPECTATIONS: dict[str, tuple[str, ...]] = {
     "reachable_within": ("after", "traffic"),
     "new_parent_within": ("after",),
     "delivered": ("traffic", "from", "to"),
+    "silence_at_most": ("traffic", "from", "to"),
     "hops_at_most": ("traffic",),
     "stretch_at_most": ("percentile",),
     "latency_at_most": ("traffic", "percentile", "from", "to"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -183,6 +184,16 @@ class Node:
     def kill(self) -> None:
         assert self.process is not None
         processes.kill(self.process)
+
+    def suspend(self) -> None:
+        """Let the daemon stand still, as if the machine slept."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a suspended daemon go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def rss_kib(self) -> int:
         return processes.rss_kib(self.pid)

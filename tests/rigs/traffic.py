@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from tests.rigs import processes
@@ -196,6 +197,133 @@ def _digest_of_stream(listener: socket.socket) -> bytes:
         while piece := connection.recv(_BLOCK):
             digest.update(piece)
     return digest.digest()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a paced byte stream went through: the longest time in which nothing arrived, and whether all of it did."""
+
+    longest_pause: float
+    intact: bool
+
+
+class Streaming:
+    """A paced TCP stream in the background, which lasts until `finish`."""
+
+    def __init__(self, source: Host, sink: Host, address: str, mbit: float = 20.0) -> None:
+        self._gap = 0.01
+        self._piece = Random(7).randbytes(int(mbit * 1e6 / 8 * self._gap))
+        self._ended = Event()
+        self._sent, self._received = sha256(), sha256()
+        self._longest_pause = 0.0
+        self._listener = listening_socket(sink, address)
+        self._listener.settimeout(60)
+        self._connection = source.socket()
+        self._connection.settimeout(60)
+        self._threads = [Thread(target=work, daemon=True) for work in (self._receive, self._send)]
+        self._address = (address, self._listener.getsockname()[1])
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        self._connection.connect(self._address)
+        while not self._ended.wait(self._gap):
+            self._connection.sendall(self._piece)
+            self._sent.update(self._piece)
+        self._connection.shutdown(socket.SHUT_WR)
+
+    def _receive(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(60)
+            before = time.monotonic()
+            while piece := connection.recv(_BLOCK):
+                now = time.monotonic()
+                self._longest_pause = max(self._longest_pause, now - before)
+                before = now
+                self._received.update(piece)
+
+    def finish(self) -> Stream:
+        """Stop sending, let everything arrive, and tell how it went."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(60)
+        self._listener.close()
+        self._connection.close()
+        alive = any(thread.is_alive() for thread in self._threads)
+        return Stream(self._longest_pause, not alive and self._sent.digest() == self._received.digest())
+
+
+class Datagrams:
+    """UDP datagrams at a steady rate from one host to another, counted on arrival."""
+
+    def __init__(self, source: Host, sink: Host, address: str, mbit: float, size: int = 1100) -> None:
+        self._gap, self._count = 0.005, max(1, round(mbit * 1e6 / 8 / size * 0.005))
+        self._payload = bytes(size)
+        self._ended = Event()
+        self._sent = self._received = 0
+        self._sink = sink.socket(kind=socket.SOCK_DGRAM)
+        self._sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self._sink.bind((address, 0))
+        self._sink.settimeout(0.5)
+        self._source = source.socket(kind=socket.SOCK_DGRAM)
+        self._source.connect(self._sink.getsockname()[:2])
+        self._begin = time.monotonic()
+        self._seconds = 0.0
+        self._threads = [Thread(target=work, daemon=True) for work in (self._receive, self._send)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        due = time.monotonic()
+        while not self._ended.is_set():
+            for _ in range(self._count):
+                self._source.send(self._payload)
+            self._sent += self._count
+            due += self._gap
+            self._ended.wait(max(0.0, due - time.monotonic()))
+        self._seconds = time.monotonic() - self._begin
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                self._sink.recv(2048)
+                self._received += 1
+            except TimeoutError:
+                if self._ended.is_set():
+                    return
+
+    @property
+    def mbit(self) -> float:
+        """What was sent, in Mbit/s of payload; after the end."""
+        return self._sent * len(self._payload) * 8 / 1e6 / self._seconds
+
+    @property
+    def share(self) -> float:
+        """How much of it arrived; after the end."""
+        return self._received / max(self._sent, 1)
+
+    def finish(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(10)
+        self._sink.close()
+        self._source.close()
+
+
+@contextmanager
+def datagrams(source: Host, sink: Host, address: str, mbit: float) -> Iterator[Datagrams]:
+    """Send datagrams for a while; the figures are there afterwards."""
+    stream = Datagrams(source, sink, address, mbit)
+    try:
+        yield stream
+    finally:
+        stream.finish()
+
+
+def longest_gap(came: list[Reply]) -> float:
+    """Return the longest time between two echo replies, in seconds."""
+    return max((after.at - before.at for before, after in pairwise(came)), default=float("inf"))
 
 
 def small_writes(client: Host, server: Host, address: str, count: int, seed: int = 1) -> list[float]:
