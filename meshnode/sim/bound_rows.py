@@ -367,6 +367,14 @@ OURSELVES = (
         "",
     ),
     Row(("chronicle._asked._admitted",), "names asked for lately", "4,096", at_most(4096), "the oldest is dropped", ""),
+    Row(
+        ("chronicle._dismissals",),
+        "peers that turned this node away",
+        "256",
+        at_most(256),
+        "the oldest is forgotten, and a later dial of it tells less",
+        "",
+    ),
 )
 
 EMPTIED = (
