@@ -120,6 +120,14 @@ LINKS = (
         "the dial is refused",
         "",
     ),
+    Row(
+        ("links._initiator._cures",),
+        "peers started over with because of a replayed handshake",
+        "those of the last minute, each of which was a proved peer",
+        lambda s: 4 * _peers(s),
+        "forgotten after a minute",
+        "",
+    ),
     Row((f"{_PEER}.alternatives",), "other open paths of a peer", "8", at_most(8), "the oldest is dropped", ""),
     Row(
         (f"{_PEER}.mtu_probe._ladder", f"{_PEER}.mtu_probe._train.sizes"),
