@@ -52,7 +52,11 @@ class Client:
 
     def watch(self, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Events as they happen, until the node hangs up. Raises `ToolError`."""
-        request = json.dumps({"command": "watch", "params": params}).encode() + b"\n"
+        return self.stream("watch", params)
+
+    def stream(self, command: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The rows of an answer that goes on, until the node hangs up. Raises `ToolError`."""
+        request = json.dumps({"command": command, "params": params}).encode() + b"\n"
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
                 connection.settimeout(self._timeout)

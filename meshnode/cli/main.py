@@ -17,6 +17,7 @@ from .client import ToolError
 from .commands import (
     access,
     bench,
+    capture,
     config,
     history,
     journal,
@@ -46,6 +47,7 @@ COMMANDS: Sequence[Callable[[Words], None]] = (
     screen.add_to,
     report.add_to,
     watch.add_to,
+    capture.add_to,
     config.add_to,
     keys.add_to,
     shell.add_to,

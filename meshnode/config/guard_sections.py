@@ -86,3 +86,11 @@ class LogSection(Section):
         """The levels that are set."""
         found = {name: getattr(self.levels, name) for name in LogLevelsSection.KEYS}
         return {name: level for name, level in found.items() if level is not None}
+
+
+class CaptureSection(Section):
+    """What `meshctl capture` may do; whoever may use the control socket may capture frames as they are."""
+
+    TITLE = "the capture section"
+
+    decrypt: bool = key(BOOL, False, "Whether captures may show what is inside the frames of this node.")

@@ -20,6 +20,7 @@ LIVE: Final = (
     "peers",
     "transports",
     "meshnode.access",
+    "meshnode.capture",
     "meshnode.hooks",
     "meshnode.log.levels",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import AddressValueError, IPv6Address
 from typing import ClassVar, Literal
 
-from meshnode.config.guard_sections import AccessSection, FirewallSection, HooksSection, LogSection
+from meshnode.config.guard_sections import AccessSection, CaptureSection, FirewallSection, HooksSection, LogSection
 from meshnode.config.keys import (
     BOOL,
     TEXT,
@@ -234,6 +234,7 @@ class MeshnodeSection(Section):
         "none, or just this one. `resolv-conf` also listens on 127.0.0.1 port 53 and passes other questions on.",
     )
     access: AccessSection = block(AccessSection)
+    capture: CaptureSection = block(CaptureSection)
     firewall: FirewallSection = block(FirewallSection)
     hooks: HooksSection = block(HooksSection)
     log: LogSection = block(LogSection)

@@ -13,6 +13,7 @@ from meshnode.config.validate import CONTEXT
 from meshnode.node.core import Node
 
 from .actions import Actions
+from .capture import Captures
 from .commands import Command, CommandError, Stream
 from .encoding import Answer
 from .history import History
@@ -91,6 +92,7 @@ class NodeState:
             "reload": self._reload,
             "show_config": lambda params: {"file": daemon.config_file, "settings": daemon.settings()},
             "watch": Watchers(node.events).watch,
+            "capture": Captures(node, lambda: bool(daemon.settings().get("meshnode.capture.decrypt"))).capture,
         }
 
     @property

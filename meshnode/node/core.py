@@ -197,6 +197,8 @@ class Node(TransportEvents):
 
     def frames_received(self, transport: ITransport, address: str, frames: list[bytes]) -> None:
         """Take `frames` that arrived from `address` (`ITransportHost`)."""
+        if self.transports.tap is not None:
+            self.transports.tap(False, transport, address, frames)
         now = self.world.clock.seconds()
         runs = self.links.receive(transport.transport_id, address, frames, now)
         if not self.links.stirred:

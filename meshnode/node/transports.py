@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from meshnode.mesh.link import Path
 from meshnode.transports.interfaces import IConnectionTransport, ITransport
 
 DEFAULT_MTU = 1280
+
+
+FrameTap = Callable[[bool, ITransport, str, list[bytes]], None]
+"""`tap(outgoing, transport, address, frames)` is shown every batch of link frames, before it is sent or opened."""
 
 
 class TransportTable:
@@ -18,6 +22,7 @@ class TransportTable:
         self._touched: set[int] = set()
         self._fallback_mtu = fallback_mtu
         self._limits: dict[Path, int] = {}
+        self.tap: FrameTap | None = None
 
     def __iter__(self) -> Iterator[ITransport]:
         return iter(self._by_id.values())
@@ -75,6 +80,8 @@ class TransportTable:
         """Queue `frames` on the transport of `path`; they leave at the next `flush`."""
         transport = self._by_id.get(path[0])
         if transport is not None:
+            if self.tap is not None:
+                self.tap(True, transport, path[1], frames)
             transport.send(path[1], frames)
             self._touched.add(path[0])
 

@@ -46,13 +46,15 @@ class LinkEpoch:
         "encrypt",
         "initiator",
         "our_index",
+        "sealer",
         "send_counter",
         "their_index",
         "window",
     )
 
     def __init__(self, keys: TransportKeys, our_index: bytes, their_index: int, initiator: bool, now: float) -> None:
-        self.encrypt = aead(keys.send).encrypt
+        self.sealer = aead(keys.send)
+        self.encrypt = self.sealer.encrypt
         self.decrypt = aead(keys.receive).decrypt
         self.our_index = our_index
         self.their_index = their_index

@@ -102,6 +102,11 @@ class LinkLayer:
         return self._table.counters
 
     @property
+    def epochs(self) -> list[LinkEpoch]:
+        """Every epoch whose frames would be opened now."""
+        return [epoch for epoch, _owner in self._table.epochs.values()]
+
+    @property
     def handshakes(self) -> list[Handshake]:
         """First dials in progress."""
         return [handshake for handshake in self._table.handshakes.values() if handshake.peer is None]

@@ -27,10 +27,11 @@ Group = tuple[bytes, list[bytes]]
 class SessionEpoch:
     """Keys and counters of one completed XK handshake."""
 
-    __slots__ = ("decrypt", "encrypt", "send_counter", "window")
+    __slots__ = ("decrypt", "encrypt", "sealer", "send_counter", "window")
 
     def __init__(self, keys: TransportKeys) -> None:
-        self.encrypt = aead(keys.send).encrypt
+        self.sealer = aead(keys.send)
+        self.encrypt = self.sealer.encrypt
         self.decrypt = aead(keys.receive).decrypt
         self.send_counter = 0
         self.window = ReplayWindow()
