@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ..client import ToolError
-from ..frames import describe, ipv6_packet
 from ..options import Words, client
 from ..pcapng import LINKTYPE_FRAMES, LINKTYPE_IPV6, CaptureFile
 from ..tables import printable
@@ -80,6 +79,8 @@ def _show(rows: Iterator[dict[str, Any]]) -> None:
 
 
 def _write(rows: Iterator[dict[str, Any]], file: BinaryIO) -> None:
+    from ..frames import ipv6_packet
+
     interfaces = [("link frames", LINKTYPE_FRAMES), ("inside", LINKTYPE_IPV6)]
     capture = CaptureFile(file, "meshctl capture", interfaces)
     capture.flush()
@@ -97,6 +98,9 @@ def _write(rows: Iterator[dict[str, Any]], file: BinaryIO) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
+    # Late, because reading frames takes the codecs, and with them cryptography that no other command needs.
+    from ..frames import describe
+
     where = f"{row['direction']:<3} {printable(row['transport'])}:{row['transport_id']} {printable(row['address'])}"
     return f"{where} | {describe(row['frame'], row['plaintext'], row['inner'])}"
 
