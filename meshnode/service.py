@@ -199,6 +199,7 @@ class MeshnodeService(Service):
     def privilegedStartService(self) -> None:  # noqa: N802
         """Open sockets and the TUN device; without any transport the process ends with exit status 1."""
         super().privilegedStartService()
+        keep_keys_out_of_core_files()
         self._announce()
         self.hosts.report()
         self.access.report()
@@ -455,6 +456,13 @@ class MeshnodeService(Service):
 
     def _configured_peers(self, config: Config) -> list[PeerConfig]:
         return configured_peers(config, self.identity.peer, lambda text: self.log("warn", text))
+
+
+def keep_keys_out_of_core_files() -> None:
+    """Let no crash write the memory of this process, and with it every key, to a file."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 async def _maybe(result: Any) -> None:

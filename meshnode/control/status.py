@@ -107,7 +107,7 @@ def _identity(node: Node) -> dict[str, Any]:
 
 def _populations(view: View, daemon: Daemon) -> dict[str, Any]:
     node = view.node
-    by_carrier = dict.fromkeys(daemon.carriers, 0)
+    by_carrier = dict.fromkeys([*daemon.carriers, *(transport.kind for transport in node.transports)], 0)
     for peer in node.links.peers.values():
         transport = view.transport_of(peer)
         if transport is not None:

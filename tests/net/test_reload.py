@@ -103,6 +103,8 @@ def test_nothing_a_node_says_anywhere_holds_its_key(lab: Lab) -> None:
         said += [done.stdout, done.stderr]
     for name in ("cmdline", "environ"):
         said.append(Path(f"/proc/{left.pid}/{name}").read_text())
+    limits = Path(f"/proc/{left.pid}/limits").read_text()
+    assert "Max core file size        0                    0" in limits
     left.kill()
     left.start()
     wait_until(lambda: left.process is not None and left.process.poll() is not None, 10, "the start is refused")
