@@ -58,8 +58,8 @@ def _run(pair: Pair, seconds: float, mbit: float, measured: Callable[[str], None
         there.first(5)
         back.first(5)
         pause(seconds)
-        replies = [ping.finish()[0] for ping in (there, back)]
-    gap = max(traffic.longest_gap(came) for came in replies)
+        gap = max(traffic.longest_gap(ping) for ping in (there, back))
+        replies = [ping.replies() for ping in (there, back)]
     share = sum(map(len, replies)) / sum(came[-1].sequence for came in replies)
     measured(
         f"{stream.mbit:.0f} Mbit/s sent, {100 * stream.share:.1f} % arrived; "

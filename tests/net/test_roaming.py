@@ -35,7 +35,7 @@ def _traffic(left: Node, right: Node, measured: Callable[[str], None]) -> Iterat
         pause(1.5)
         yield
         pause(3)
-        gaps = [traffic.longest_gap(ping.finish()[0]) for ping in (there, back)]
+        gaps = [traffic.longest_gap(ping) for ping in (there, back)]
     streams = [up.finish(), down.finish()]
     pauses = [stream.longest_pause for stream in streams]
     measured(f"longest gap of echoes {max(gaps):.2f} s, of TCP {max(pauses):.2f} s")
@@ -112,17 +112,13 @@ def test_another_default_route_is_followed(lab: Lab, measured: Callable[[str], N
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("mover", ["we, dialling", "we, listening", "they, dialling", "they, listening"])
-def test_with_the_reference_an_address_that_changes_is_followed(
-    lab: Lab, mover: str, measured: Callable[[str], None]
-) -> None:
+@pytest.mark.parametrize("role", ["we dial", "they dial"])
+def test_the_reference_follows_us(lab: Lab, role: str, measured: Callable[[str], None]) -> None:
+    """It cannot move itself: its socket stays tied to the old address (docs/design/hazards.md)."""
     pair = Pair(lab, right=reference.program())
-    (pair.left_dials if mover in ("we, dialling", "they, listening") else pair.right_dials)().start()
+    (pair.left_dials if role == "we dial" else pair.right_dials)().start()
     with _traffic(pair.left, pair.right, measured):
-        if mover.startswith("we"):
-            _move(pair.left.host, "10.99.0.1", "10.99.0.7")
-        else:
-            _move(pair.right.host, "10.99.0.2", "10.99.0.8")
+        _move(pair.left.host, "10.99.0.1", "10.99.0.7")
 
 
 # -- interfaces and processes that stop for a while

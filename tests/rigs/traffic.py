@@ -321,9 +321,11 @@ def datagrams(source: Host, sink: Host, address: str, mbit: float) -> Iterator[D
         stream.finish()
 
 
-def longest_gap(came: list[Reply]) -> float:
-    """Return the longest time between two echo replies, in seconds."""
-    return max((after.at - before.at for before, after in pairwise(came)), default=float("inf"))
+def longest_gap(ping: Ping) -> float:
+    """End a ping and return the longest time without an echo since the first one, in seconds."""
+    end = time.time()
+    times = [reply.at for reply in ping.finish()[0]]
+    return max(after - before for before, after in pairwise([*times, max(end, times[-1])]))
 
 
 def small_writes(client: Host, server: Host, address: str, count: int, seed: int = 1) -> list[float]:
