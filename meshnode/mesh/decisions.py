@@ -87,6 +87,10 @@ class Decisions:
         worthwhile = present is not None and cost is not None and cost + COST_OF_A_HOP < present.low
         return hop if worthwhile else direct.address
 
+    def hop_by(self, coordinates: Coordinates) -> NodeAddr | None:
+        """The hop towards the owner of `coordinates`, were they true."""
+        return nearest_hop(self._tree.coordinates, coordinates, self._neighbours, self._link_cost)
+
     def _decide(self, destination: NodeAddr, coordinates: Coordinates) -> NodeAddr | None:
         known = self._made.get(destination)
         if known is not None and known[0] is coordinates:

@@ -62,6 +62,7 @@ class Refusals:
     requests: int = 0
     unasked_answers: int = 0
     places: int = 0
+    false_places: int = 0
     signals: int = 0
 
 

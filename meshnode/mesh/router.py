@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.announce import AnnounceExchange
-from meshnode.mesh.bloom import BloomCounters, FilterExchange
+from meshnode.mesh.bloom import BloomCounters, FilterExchange, member_mask
 from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
 from meshnode.mesh.decisions import Decisions
 from meshnode.mesh.lookup import LookupCounters, Lookups
@@ -440,10 +440,28 @@ class Router:
         """Take an unauthenticated hint, unless its bringer has taught us too many places lately."""
         neighbour = self.neighbours.get(peer)
         known = neighbour is None or owner in self.coordinate_cache
-        if known or (neighbour is not None and neighbour.budget.places.allow(now)):
-            self.coordinate_cache.insert(owner, coordinates, now)
-        else:
+        if not (known or (neighbour is not None and neighbour.budget.places.allow(now))):
             self.refused.places += 1
+        elif neighbour is not None and self._contradicts_filters(owner, coordinates, now):
+            self.refused.false_places += 1
+        else:
+            self.coordinate_cache.insert(owner, coordinates, now)
+
+    def _contradicts_filters(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> bool:
+        """Whether a hint would lead to a peer that does not claim to reach `owner`, away from one that does.
+
+        Anybody can send in another's name and say that it lives behind himself. What peers announce about who is
+        behind them contradicts that, as long as they agree with the place we know.
+        """
+        present = self.coordinate_cache.get(owner, now)
+        if present is None or present == coordinates or not coordinates or owner in self.neighbours:
+            return False
+        before, after = (self._decisions.hop_by(path) for path in (present, coordinates))
+        return before != after and self._claims(before, owner) and not self._claims(after, owner)
+
+    def _claims(self, hop: NodeAddr | None, owner: NodeAddr) -> bool:
+        neighbour, mask = None if hop is None else self.neighbours.get(hop), member_mask(owner)
+        return neighbour is not None and neighbour.filter is not None and neighbour.filter & mask == mask
 
     def learn_coordinates(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> None:
         """Take coordinates that came with an authentic message of `owner`; an empty list says nothing."""

@@ -16,6 +16,7 @@ from meshnode.wire.bloom import FilterAnnounce
 from meshnode.wire.lookup import LookupRequest
 from meshnode.wire.tree import AncestryEntry
 
+from .byzantine_words import WORDS
 from .machine import Machine, SimNode
 from .medium import Way
 from .scenario import ByzantineSpec
@@ -227,6 +228,16 @@ class _LookupStorm(_Behaviour):
         node.run(send)
 
 
+class _Words(_Behaviour):
+    """Says to its neighbours what `byzantine_words` knows to say."""
+
+    def begin(self) -> None:
+        self._words = WORDS[self.spec.behaviour](self.world, self.machine, self.random)
+
+    def act(self, node: SimNode) -> None:
+        self._words.say(node)
+
+
 class _Garbage(_Behaviour):
     """Throws noise at its neighbours, some of it with a header that looks right."""
 
@@ -304,4 +315,5 @@ _BEHAVIOURS: dict[str, Callable[[World, ByzantineSpec, Machine], object]] = {
     "lookup_storm": _LookupStorm,
     "garbage": _Garbage,
     "garbage_inside": _GarbageInside,
+    **dict.fromkeys(WORDS, _Words),
 }

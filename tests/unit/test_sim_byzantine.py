@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshnode.sim import Simulation
+from meshnode.sim.byzantine_words import WORDS
 from meshnode.sim.expectations import counters
 from tests.unit.sim_rig import simulation
 
@@ -72,6 +73,16 @@ def test_nuisances_are_counted_and_end(behaviour: str, counter: str, least: int)
     sim.advance(4)
     if behaviour != "lookup_storm":
         assert counters(sim.world)[counter] == settled
+    assert sim.world.violations == []
+
+
+@pytest.mark.parametrize("behaviour", sorted(WORDS))
+def test_words_reach_everybody_and_end_nobody(behaviour: str) -> None:
+    sim = misbehaving(behaviour, until=7.5, end=12, interval=0.05)
+    before = counters(sim.world)["forwarding.received_packets"]
+    sim.advance(6)
+    assert counters(sim.world)["forwarding.received_packets"] - before > 20
+    assert all(machine.node is not None for machine in sim.world.machines)
     assert sim.world.violations == []
 
 
