@@ -283,12 +283,14 @@ def test_a_peer_as_far_as_ourselves_is_never_chosen() -> None:
 # 14
 
 
-def test_an_answer_we_relayed_no_request_for_is_ours() -> None:
-    """Section 7.5: any proven answer, whatever its request was."""
+def test_an_answer_we_relayed_no_request_for_is_ours_if_we_asked() -> None:
+    """Section 7.5; stricter than it in that an old answer, replayed, moves nobody."""
     node = settled(3, 1)
     node.known[ADDRESSES[6]] = NODES[6].peer
-    node.router.message(ADDRESSES[1], RESPONSE, answer(NODES[6], [6, 0]).encode()[1:], node.now, WALL)
-    assert node.router.counters.lookup.resp_accepted == 1
+    for request, accepted in ((78, 0), (77, 1)):
+        node.router.lookups.asked = {request: ADDRESSES[6]}
+        node.router.message(ADDRESSES[1], RESPONSE, answer(NODES[6], [6, 0]).encode()[1:], node.now, WALL)
+        assert node.router.counters.lookup.resp_accepted == accepted
     assert node.router.coordinates_for(ADDRESSES[6], node.now) == [ADDRESSES[6], ADDRESSES[0]]
 
 
