@@ -1,0 +1,136 @@
+"""The network around the node: ports, packet sizes, buffers, firewall."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .verdicts import Patient, Verdict
+
+_IPV4_UDP, _IPV6_UDP = 28, 48
+"""Bytes of the headers around a frame."""
+_WANTED_BUFFER = 4_194_304
+_DROPS_TOLERATED = 0.001
+
+
+def ports(patient: Patient) -> Iterator[Verdict]:
+    """Is each transport up, and alone on its port?"""
+    for row in patient.transports:
+        name = f"{row['type']} {row.get('name') or row['transport_id']}"
+        if row["state"] != "up":
+            yield Verdict("transports", "bad", f"{name} is {row['state']}", "meshctl log show says what is missing")
+            continue
+        others = _sharing(patient, row) if row["type"] == "udp" else 0
+        if others:
+            yield Verdict(
+                "transports",
+                "bad",
+                f"{name}: {others + 1} programs listen at {row['local_addr']}, each gets a part of the frames",
+                f"end the other one: ss -ulpn sport = :{_port(row)}",
+            )
+        else:
+            yield Verdict("transports", "ok", f"{name} is up at {row.get('local_addr', 'no address of its own')}")
+    if patient.answers and not patient.transports:
+        yield Verdict("transports", "bad", "the node has no transport", "write transports: {udp: {}}")
+
+
+def _port(row: Mapping[str, Any]) -> int:
+    return int(str(row["local_addr"]).rpartition(":")[2])
+
+
+def _sharing(patient: Patient, row: Mapping[str, Any]) -> int:
+    """How many other sockets are bound to the same port of the same family."""
+    family = "udp6" if str(row["local_addr"]).startswith("[") else "udp"
+    wanted = f":{_port(row):04X}"
+    lines = (patient.machine.read(f"/proc/net/{family}") or "").splitlines()[1:]
+    bound = [line.split() for line in lines]
+    return max(0, sum(1 for entry in bound if entry[1].endswith(wanted) and entry[2].endswith(":0000")) - 1)
+
+
+def sizes(patient: Patient) -> Iterator[Verdict]:
+    """Do the frames fit the interface towards the world, and the path to each peer?"""
+    machine = patient.machine
+    routes = [line.split() for line in (machine.read("/proc/net/route") or "").splitlines()[1:]]
+    outward = next((route[0] for route in routes if route[1] == "00000000"), None)
+    room = (machine.read(f"/sys/class/net/{outward}/mtu") or "").strip() if outward else ""
+    for row in patient.transports:
+        if row["type"] != "udp" or not room.isdigit():
+            continue
+        headers = _IPV6_UDP if str(row.get("local_addr", "")).startswith("[") else _IPV4_UDP
+        fits = int(room) - headers
+        if row["mtu"] > fits:
+            yield Verdict(
+                "packet sizes",
+                "hint",
+                f"udp mtu {row['mtu']} does not fit {outward}, whose packets have {room} bytes",
+                f"write transports: {{udp: {{mtu: {fits}}}}}",
+            )
+        else:
+            yield Verdict("packet sizes", "ok", f"udp mtu {row['mtu']} fits {outward}")
+    for line in patient.answers.get("show_log", {}).get("lines", ()):
+        if line["level"] == "warn" and line["text"].startswith("the path to ") and "carries frames of" in line["text"]:
+            yield Verdict(
+                "packet sizes", "hint", line["text"], "the node keeps to that by itself; see the MTU on the way"
+            )
+
+
+def buffers(patient: Patient) -> Iterator[Verdict]:
+    """May the node have the buffers it asks for, and do they overflow?"""
+    for name in ("rmem_max", "wmem_max"):
+        limit = (patient.machine.read(f"/proc/sys/net/core/{name}") or "").strip()
+        if limit.isdigit() and int(limit) < _WANTED_BUFFER:
+            fix = f"sysctl net.core.{name}={_WANTED_BUFFER}"
+            yield Verdict("buffers", "hint", f"net.core.{name} is {limit}: fast traffic may be dropped", fix)
+    for row in patient.transports:
+        stats = row.get("stats", {})
+        drops, received = stats.get("kernel_drops", 0), stats.get("packets_recv", 0)
+        if drops > _DROPS_TOLERATED * max(received, 1):
+            yield Verdict(
+                "buffers", "hint", f"{row['type']} lost {drops} frames that this machine was too busy to read",
+                "raise recv_buf_size and net.core.rmem_max, or give the node more processor",
+            )  # fmt: skip
+
+
+def firewall(patient: Patient) -> Iterator[Verdict]:
+    """Does a packet filter drop what comes in without a word about our ports?"""
+    listing = patient.machine.run("nft", "-j", "list", "ruleset")
+    if listing is None:
+        yield Verdict("firewall", "unknown", "the rules cannot be read", "run this as root, with nft installed")
+        return
+    rules = [entry for entry in json.loads(listing).get("nftables", ()) if isinstance(entry, dict)]
+    chains = [entry["chain"] for entry in rules if "chain" in entry]
+    closed = [chain for chain in chains if chain.get("hook") == "input" and chain.get("policy") == "drop"]
+    if not closed:
+        yield Verdict("firewall", "ok", "no chain drops what comes in by default")
+        return
+    said = [entry["rule"].get("expr") for entry in rules if "rule" in entry]
+    for row in patient.transports:
+        if row["type"] not in ("udp", "tcp") or ":" not in str(row.get("local_addr", "")):
+            continue
+        port, chain = _port(row), closed[0]
+        place = f"{chain['family']} {chain['table']} {chain['name']}"
+        if _mentions(said, port):
+            yield Verdict("firewall", "ok", f"a rule speaks of {row['type']} port {port}")
+        else:
+            yield Verdict(
+                "firewall",
+                "bad",
+                f"chain {place} drops by default and no rule speaks of {row['type']} port {port}",
+                f"nft add rule {place} {row['type']} dport {port} accept",
+            )
+
+
+def _mentions(expression: Any, port: int) -> bool:
+    """Whether a number, or a range with it, stands anywhere in the expressions of rules."""
+    if isinstance(expression, dict):
+        limits = expression.get("range")
+        if isinstance(limits, list) and all(isinstance(limit, int) for limit in limits):
+            return bool(limits[0] <= port <= limits[-1])
+        return any(_mentions(part, port) for part in expression.values())
+    if isinstance(expression, list):
+        return any(_mentions(part, port) for part in expression)
+    return bool(expression == port)
+
+
+CHECKS = (ports, sizes, buffers, firewall)
