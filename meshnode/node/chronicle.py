@@ -7,6 +7,7 @@ from collections import OrderedDict
 from meshnode.identity import PeerIdentity
 from meshnode.mesh.link import NO_ANSWER, LinkCounters, Path, PeerLink
 from meshnode.mesh.rate_limit import IntervalLimiter
+from meshnode.mesh.session import SessionCounters
 
 from .events import (
     DialFailure,
@@ -34,7 +35,12 @@ _REMEMBERED = 256
 _HINTS = {
     NO_ANSWER: "nobody is there, the key is another one, a firewall is in between, or this node is not welcome there"
 }
-_LIMITS = {"rate_limited": "node.rate_limit.handshake_rate", "no_room": "node.limits.max_peers"}
+_LIMITS = {
+    "rate_limited": "node.rate_limit.handshake_rate",
+    "no_room": "node.limits.max_peers",
+    "setup_rate_limited": "node.rate_limit.session_setup_rate",
+}
+"""Counters of refusals, and the key that sets each limit."""
 
 
 class Chronicle:
@@ -105,10 +111,11 @@ class Chronicle:
         if self._asked.allow(identity.node_addr, now):
             self._events.publish(NameResolved(identity.npub, self._name(identity.node_addr)))
 
-    def limits(self, counters: LinkCounters, now: float) -> None:
+    def limits(self, link: LinkCounters, session: SessionCounters, now: float) -> None:
         """Tell of limits that refused somebody since the last time, each once a minute."""
         for counter, limit in _LIMITS.items():
-            refused = getattr(counters, counter) - self._counted.get(counter, 0)
+            counted = getattr(session if hasattr(session, counter) else link, counter)
+            refused = counted - self._counted.get(counter, 0)
             if refused and self._limits.allow(limit, now):
-                self._counted[counter] = getattr(counters, counter)
+                self._counted[counter] = counted
                 self._events.publish(LimitReached(limit, refused))

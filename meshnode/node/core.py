@@ -486,7 +486,7 @@ class Node(TransportEvents):
         self.links.tick(now)
         self.sessions.tick(now)
         self.forwarding.tick()
-        self.chronicle.limits(self.links.counters, now)
+        self.chronicle.limits(self.links.counters, self.sessions.counters, now)
 
     # -- small things
 

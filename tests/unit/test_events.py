@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from meshnode.mesh.link import LinkCounters
+from meshnode.mesh.session import SessionCounters
 from meshnode.mesh.settings import LimitSettings, MeshSettings, RekeySettings
 from meshnode.node import events
 from meshnode.node.events import EVENTS, KEPT, KINDS, Event, EventHub, LimitReached, PeerSilent, Record
@@ -157,11 +158,19 @@ def test_a_name_that_is_asked_for_a_thousand_times_is_told_once_a_minute() -> No
 
 
 def test_a_limit_is_told_with_what_was_refused_since_the_last_time() -> None:
-    meeting, counters = Meeting(), LinkCounters()
+    meeting, link, session = Meeting(), LinkCounters(), SessionCounters()
     for moment, count in ((0.0, 5), (1.0, 9), (61.0, 12)):
-        counters.rate_limited = count
-        meeting.a.node.chronicle.limits(counters, moment)
-    assert [record.event.values()["refused"] for record in meeting.of("limit_reached")] == [5, 7]
+        link.rate_limited, session.setup_rate_limited = count, count // 5
+        meeting.a.node.chronicle.limits(link, session, moment)
+    told = [
+        (record.event.values()["limit"], record.event.values()["refused"]) for record in meeting.of("limit_reached")
+    ]
+    assert told == [
+        ("node.rate_limit.handshake_rate", 5),
+        ("node.rate_limit.session_setup_rate", 1),
+        ("node.rate_limit.handshake_rate", 7),
+        ("node.rate_limit.session_setup_rate", 1),
+    ]
 
 
 def test_the_log_has_the_line_of_every_event() -> None:
