@@ -318,7 +318,9 @@ class MeshnodeService(Service):
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_reactor))
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_on_signal))
+        # Who runs in a terminal ends with it; for a service the same signal is the order to read its files again.
+        hung_up = self._stop_reactor if os.isatty(0) else self._reload_on_signal
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hung_up))
 
     def reload(self) -> dict[str, Any]:
         """Read the configuration again and apply what can change while the node runs. Raises `ConfigError`."""
