@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -11,8 +12,8 @@ from twisted.python.failure import Failure
 from meshnode.config.errors import ConfigError, Place
 from meshnode.config.keys import closest
 from meshnode.config.plain import plain_instances
-from meshnode.config.schema import Config
-from meshnode.config.transport_sections import KINDS, instance_path
+from meshnode.config.schema import Config, OwnTorSection
+from meshnode.config.transport_sections import KINDS, TorSection, instance_path
 from meshnode.config.validate import where
 from meshnode.config.yaml12 import clip
 from meshnode.node.core import Node
@@ -26,7 +27,10 @@ Instance = tuple[str, str | None, Any]
 
 
 class Carriers:
-    """The transports of one node. `degrade(line)` hears of every one that does not start, `warn(line)` of advice."""
+    """The transports of one node. `degrade(line)` hears of every one that does not start, `warn(line)` of advice.
+
+    `directory` is where files lie that the configuration does not name with their whole path.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Carriers:
         config: Config,
         places: Mapping[str, Place],
         reactor: Any,
+        directory: Path,
         degrade: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
@@ -41,6 +46,7 @@ class Carriers:
         self._config = config
         self._places = places
         self._reactor = reactor
+        self._directory = directory
         self._degrade = degrade
         self._warn = warn
         self.from_plugins = plugin_kinds(config)
@@ -106,6 +112,8 @@ class Carriers:
 
     def _start(self, kind: str, name: str | None, section: Any) -> None:
         path = instance_path(kind, name)
+        if isinstance(section, TorSection):
+            section.own = self._own_tor()
         try:
             transport = factory(kind).create(self._new_number(), name, section, self._node, self._reactor)
             started = transport.start()
@@ -116,6 +124,15 @@ class Carriers:
             started.addErrback(self._started_late, path)
         self._node.transports.add(transport)
         self._running[kind, name] = (section, transport)
+
+    def _own_tor(self) -> OwnTorSection:
+        """`meshnode.tor` with its files in their places."""
+        section, directory = self._config.meshnode.tor, self._directory.absolute()
+        values = {name: getattr(section, name) for name in OwnTorSection.KEYS}
+        values["data_directory"] = str(directory / (section.data_directory or "tor"))
+        values["onion_key_file"] = str(directory / (section.onion_key_file or "fips.onion.key"))
+        values["torrc"] = None if section.torrc is None else str(directory / section.torrc)
+        return OwnTorSection(**values)
 
     def _new_number(self) -> int:
         """A number that no transport has or had."""

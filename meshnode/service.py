@@ -162,7 +162,13 @@ class MeshnodeService(Service):
         self.node = Node(self.identity, settings, world, self._fallback_mtu())
         self.interface = self._mesh_interface() if self.config.tun.enabled else None
         self.carriers = Carriers(
-            self.node, self.config, loaded.places, reactor, self._degrade, lambda text: self.log("warn", text)
+            self.node,
+            self.config,
+            loaded.places,
+            reactor,
+            key_directory(loaded.paths),
+            self._degrade,
+            lambda text: self.log("warn", text),
         )
         self._network_watch = NetworkWatch(reactor, self._network_changed)
         self.rendezvous = Rendezvous(self.node, self.config, reactor)

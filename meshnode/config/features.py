@@ -20,11 +20,7 @@ class Missing(NamedTuple):
     instead: str
 
 
-_TRANSPORT: Final = "remove the section or comment it out"
-
 NOT_YET: Final[tuple[Missing, ...]] = (
-    Missing("transports.tor", lambda config: bool(config.transports.tor), _TRANSPORT),
-    Missing("transports.nym", lambda config: bool(config.transports.nym), _TRANSPORT),
     Missing("node.rendezvous.nostr.enabled", lambda config: config.node.rendezvous.nostr.enabled, "set it to false"),
     Missing("node.native_api.enabled", lambda config: config.node.native_api.enabled, "set it to false"),
     Missing("peers[].via_nostr", lambda config: any(p.via_nostr for p in config.peers), "give addresses instead"),

@@ -215,6 +215,29 @@ class GatewayExtrasSection(Section):
     )
 
 
+class OwnTorSection(Section):
+    """What goes beyond `transports.tor` of the reference; it holds for all instances."""
+
+    launch: bool = key(BOOL, False, "Run a Tor of our own instead of using the one at `socks5_addr`.", nullable=True)
+    program: str = key(TEXT, "tor", "The program to run for that.", nullable=True)
+    data_directory: str = key(
+        TEXT, "", "Where that Tor keeps its state; empty: `tor` beside the configuration file.", nullable=True
+    )
+    torrc: str | None = optional(TEXT, "File with more settings for that Tor.")
+    onion_service: Literal["none", "ephemeral", "persistent"] = key(
+        choice("none", "ephemeral", "persistent"),
+        "none",
+        "Be reachable as an onion service that the control port makes: under a new name at each start, or always under "
+        "the same. Peers dial port `transports.tor.advertised_port`.",
+    )
+    onion_key_file: str = key(
+        TEXT,
+        "",
+        "Key of a persistent onion service; empty: `fips.onion.key` beside the configuration file.",
+        nullable=True,
+    )
+
+
 class MeshnodeSection(Section):
     """Keys of this program alone; the reference daemon ignores the section."""
 
@@ -239,6 +262,7 @@ class MeshnodeSection(Section):
     hooks: HooksSection = block(HooksSection)
     log: LogSection = block(LogSection)
     lan: LanInterfacesSection = block(LanInterfacesSection)
+    tor: OwnTorSection = block(OwnTorSection)
     metrics: MetricsSection = block(MetricsSection)
     web: WebSection = block(WebSection)
     gateway: GatewayExtrasSection = block(GatewayExtrasSection)

@@ -106,6 +106,9 @@ class TorSection(TransportSection):
 
     TITLE: ClassVar[str] = "a tor transport"
 
+    own: Section | None = None
+    """`meshnode.tor`, for lack of a place in a section that the reference daemon reads strictly."""
+
     mode: str = key(TEXT, "socks5", "`socks5`, `control_port` or `directory`.", nullable=True)
     socks5_addr: str = key(TEXT, "127.0.0.1:9050", "Tor's SOCKS port.", nullable=True)
     connect_timeout_ms: int = key(U64, 120000, "Time for a connection to open.", nullable=True)

@@ -8,7 +8,7 @@ from typing import Any
 from meshnode.mesh.link import Handshake, PeerLink
 from meshnode.mesh.link.candidate import Candidate
 from meshnode.mesh.neighbour import Neighbour
-from meshnode.transports.interfaces import ITransport
+from meshnode.transports.interfaces import ITransport, ITransportDetails
 
 from .encoding import Answer
 from .quality import link_quality
@@ -202,8 +202,10 @@ def show_transports(view: View) -> Answer:
 
 
 def _transport_row(transport: ITransport) -> dict[str, Any]:
+    details = transport.details() if ITransportDetails.providedBy(transport) else {}
     return without_unknown(
         {
+            **details,
             "transport_id": transport.transport_id,
             "type": transport.kind,
             "state": transport.state,

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from meshnode.mesh.link import LinkLayer, Path, PeerLink
 from meshnode.transports.interfaces import ITransport
 
+from .better_paths import BetterPaths
+from .path_choice import PathChoice
+from .peering import Peering
 from .transports import TransportTable
 
 IDLE_SECS = 5.0
@@ -31,9 +34,11 @@ class _Reopening:
 class Connections:
     """Keeps links and connections together."""
 
-    def __init__(self, transports: TransportTable, links: LinkLayer) -> None:
+    def __init__(self, transports: TransportTable, links: LinkLayer, peering: Peering, choice: PathChoice) -> None:
         self._transports = transports
         self._links = links
+        self._peering = peering
+        self._better = BetterPaths(transports, links, peering, choice)
         self._reopening: dict[Path, _Reopening] = {}
         self._idle_since: dict[Path, float] = {}
 
@@ -43,6 +48,7 @@ class Connections:
         """The connection along `path` is open."""
         self._reopening.pop(path, None)
         self._links.path_opened(path, now)
+        self._better.opened(path, now)
 
     def failed(self, path: Path, cause: str, now: float) -> None:
         """A connection did not open; one under a live link is tried again soon."""
@@ -88,10 +94,20 @@ class Connections:
         self._reopening.pop(path, None)
         self._idle_since[path] = _LONG_AGO
 
+    def probe_elsewhere(self, peer: PeerLink, now: float) -> None:
+        """A peer has fallen silent: ask for it wherever else it may be."""
+        paths = self._peering.alternatives(peer.identity, peer.path)
+        self._links.probe_elsewhere(peer, paths, now)
+        for path in paths:
+            connector = self._transports.connector(path[0])
+            if connector is not None and not connector.is_connected(path[1]):
+                connector.connect(path[1])
+
     # -- time
 
     def tick(self, now: float) -> None:
-        """Open again what is due, close what serves nobody."""
+        """Open again what is due, look for better paths, close what serves nobody."""
+        self._better.tick(now)
         for path, reopening in list(self._reopening.items()):
             if self._links.peer_at(path) is None:
                 del self._reopening[path]

@@ -93,6 +93,7 @@ class Node(TransportEvents):
         self.degraded = False
         startup_epoch = world.entropy(8)
         self.transports = TransportTable(fallback_mtu)
+        choice = PathChoice(self.transports, identity.peer)
         self.links = LinkLayer(
             identity,
             startup_epoch,
@@ -102,9 +103,8 @@ class Node(TransportEvents):
             now,
             self.transports.accepts,
             world.admission.admit,
-            follows=PathChoice(self.transports, identity.peer).follows,
+            follows=choice.follows,
         )
-        self.connections = Connections(self.transports, self.links)
         self.identities = IdentityCache(settings.cache.identity_size)
         self.router = Router(
             identity,
@@ -141,6 +141,7 @@ class Node(TransportEvents):
         self.peering = Peering(
             self.links, self.transports, settings, world.random, lambda text: world.log("warn", text)
         )
+        self.connections = Connections(self.transports, self.links, self.peering, choice)
         self._alarm = Alarm(world.clock, self._on_alarm)
         self._next_tick = now
 
@@ -397,7 +398,7 @@ class Node(TransportEvents):
     def _trust_changed(self, peer: PeerLink, now: float) -> None:
         """A peer fell silent or speaks again: route by that, and look for a way around a direct peer."""
         if peer.doubtful:
-            self.links.probe_elsewhere(peer, self.peering.alternatives(peer.identity, peer.path))
+            self.connections.probe_elsewhere(peer, now)
         if peer.distrusted:
             self.chronicle.peer_silent(peer)
         self.router.set_trust(peer.node_addr, peer.doubtful, not peer.distrusted, now, self.world.wall())

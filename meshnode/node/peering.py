@@ -183,8 +183,18 @@ class Peering:
         """Where else than at `current` a peer that has fallen silent might be, the best first."""
         known = self.known.get(identity.node_addr)
         paths = [] if known is None else [self._path(candidate.address) for candidate in known.in_turn()]
-        others = [path for path in paths if path is not None and path != current]
-        return [path for path in others if self._transports.connector(path[0]) is None][:PARALLEL_DIALS]
+        return [path for path in paths if path is not None and path != current][:PARALLEL_DIALS]
+
+    def known_paths(self, identity: PeerIdentity) -> list[tuple[int, Path]]:
+        """Every path on which a peer can be dialled at present, with the priority of its address."""
+        known = self.known.get(identity.node_addr)
+        found = []
+        for candidate in () if known is None else known.in_turn():
+            transport = self._transports.choose(candidate.address.transport, candidate.address.address)
+            if transport is not None:
+                path = (transport.transport_id, candidate.address.address)
+                found.append((candidate.address.priority, path))
+        return found
 
     # -- what happened to links
 

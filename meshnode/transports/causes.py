@@ -16,9 +16,9 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def describe(reason: Failure) -> str:
+def describe(reason: Failure | BaseException) -> str:
     """Return the cause in a few words, without a full stop."""
-    problem = reason.value
+    problem = reason.value if isinstance(reason, Failure) else reason
     for kind, words in _WORDS:
         if isinstance(problem, kind):
             return words

@@ -116,6 +116,13 @@ class INameKeeper(Interface):
         """Ask anew for the name in `address` before the next frame to it leaves; one that has no name is no matter."""
 
 
+class ITransportDetails(Interface):
+    """What a transport of some kinds tells operators beside its counters."""
+
+    def details() -> dict[str, Any]:
+        """Keys of its row in `show_transports` (spec 06 section 3.11), each left out while it is not known."""
+
+
 class ITransportFactory(Interface):
     """Makes instances of one carrier; found by name in the registry or as a Twisted plugin."""
 

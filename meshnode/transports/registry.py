@@ -15,6 +15,8 @@ _BUILT_IN = {
     "ble": ("meshnode.transports.ble.transport", "BleTransportFactory"),
     "ethernet": ("meshnode.transports.ethernet", "EthernetTransportFactory"),
     "tcp": ("meshnode.transports.tcp", "TcpTransportFactory"),
+    "tor": ("meshnode.transports.tor.transport", "TorTransportFactory"),
+    "nym": ("meshnode.transports.nym", "NymTransportFactory"),
     "udp": ("meshnode.transports.udp", "UdpTransportFactory"),
 }
 

@@ -7,26 +7,16 @@ from itertools import chain, repeat
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from meshnode.transports.addresses import HostName, SocketAddress, parse_address
+from meshnode.transports.addresses import HostName, SocketAddress
 from meshnode.transports.causes import describe
 from meshnode.transports.socks import REFUSED, Credentials, SocksClient, SocksError
 from meshnode.transports.stream_transport import DialProblem
 
 _PROBE_SECS = 5.0
-
-
-def proxy_endpoint(text: str, reactor: Any, timeout: float) -> Any:
-    """The endpoint of a proxy at `host:port`, or at a path for a Unix socket. Raises `TransportError`."""
-    if text.startswith(("/", "./", "unix:")):
-        return UNIXClientEndpoint(reactor, text.removeprefix("unix:"), timeout)  # type: ignore[no-untyped-call]
-    address = parse_address(text)
-    host, port = (address.host, address.port) if isinstance(address, HostName) else address[:2]
-    return HostnameEndpoint(reactor, host, port, timeout)
 
 
 def dial(
@@ -39,8 +29,12 @@ def dial(
     request = _Request(SocksClient(target, credentials), factory)
     connecting: Deferred[Any] = endpoint.connect(_Once(request))
     request.result = Deferred(lambda _: request.cancel(connecting))
-    connecting.addErrback(request.failed, "the proxy cannot be reached: ")
+    connecting.addErrback(request.unreachable)
     return request.result
+
+
+class ProxyUnreachable(DialProblem):
+    """There was nobody to ask."""
 
 
 class _Once(Factory):
@@ -89,12 +83,13 @@ class _Request(Protocol):
         self.result.callback(protocol)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        self.failed(reason, "the proxy hung up: ")
+        if not self.result.called:
+            self.result.errback(DialProblem(f"the proxy hung up: {describe(reason)}", "socks5_errors"))
 
-    def failed(self, reason: Failure, prefix: str) -> None:
-        """The stream to the proxy did not open, or ended."""
+    def unreachable(self, reason: Failure) -> None:
+        """The stream to the proxy did not open."""
         if not self.result.called and not isinstance(reason.value, CancelledError):
-            self.result.errback(DialProblem(prefix + describe(reason), "socks5_errors"))
+            self.result.errback(ProxyUnreachable(f"the proxy cannot be reached: {describe(reason)}", "socks5_errors"))
 
     def _fail(self, problem: DialProblem) -> None:
         if not self.result.called:

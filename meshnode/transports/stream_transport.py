@@ -78,6 +78,13 @@ class StreamTransport:
         """Open a stream to `address` with a protocol of `factory`; cancellable, may fail with `DialProblem`."""
         raise NotImplementedError
 
+    def _patience(self, address: str) -> float:
+        """How many seconds a dial of `address` may take."""
+        return self.connect_timeout
+
+    def _went_wrong(self, address: str) -> None:
+        """Note that a dial of `address` failed, or that a connection that came of one was lost."""
+
     def _tune(self, connection: StreamConnection) -> None:
         """Set what is to be set on a stream that has just opened; `connection.mtu` may be lowered."""
 
@@ -153,7 +160,7 @@ class StreamTransport:
             attempt = self._dial(address, factory)
         except TransportError as error:
             attempt = fail(error)
-        attempt.addTimeout(self.connect_timeout, self._reactor, lambda reason, _seconds: fail(TimeoutError()))
+        attempt.addTimeout(self._patience(address), self._reactor, lambda reason, _seconds: fail(TimeoutError()))
         self._dialling[address] = attempt
         # A failure that is there at once is told later: the node is in the midst of asking.
         attempt.addErrback(lambda reason: self._reactor.callLater(0, self._dial_failed, address, attempt, reason))
@@ -163,13 +170,14 @@ class StreamTransport:
             return
         del self._dialling[address]
         if isinstance(reason.value, TimeoutError):
-            cause, counter = f"no answer within {self.connect_timeout:g} s", "connect_timeouts"
+            cause, counter = f"no answer within {self._patience(address):g} s", "connect_timeouts"
         elif isinstance(reason.value, DialProblem):
             cause, counter = str(reason.value), reason.value.counter or ""
         else:
             is_refusal = isinstance(reason.value, ConnectError)
             cause, counter = describe(reason), "connect_refused" if is_refusal else ""
         self._count(counter)
+        self._went_wrong(address)
         with _telling:
             self._host.connect_failed(self, address, cause)
 
@@ -225,6 +233,8 @@ class StreamTransport:
         lost = self._queue.pop(connection, [])
         self._counts["send_errors"] += len(lost)
         self._counts["recv_errors"] += 1  # a clean end counts as well, which operators know (spec 04 section 4.5)
+        if not connection.inbound:
+            self._went_wrong(connection.address)
         with _telling:
             self._host.connection_lost(self, connection.address, cause, not connection.inbound)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -17,10 +16,10 @@ from meshnode.transports.addresses import (
     HostName,
     SocketAddress,
     bind_advice,
-    family_of,
     format_address,
     parse_address,
 )
+from meshnode.transports.endpoints import scoped_host, tcp_endpoint
 from meshnode.transports.interfaces import ITransport, ITransportFactory, ITransportHost, TransportError
 from meshnode.transports.stream_connection import StreamConnection
 from meshnode.transports.stream_transport import StreamTransport, stopped
@@ -125,7 +124,7 @@ class TcpTransport(StreamTransport):
             raise TransportError(f"tcp bind_addr {bind!r} is a name; write a numeric address such as 0.0.0.0:8443")
         factory = self._accept(lambda peer: format_address(_numeric(peer)))
         try:
-            self._port = self._reactor.listenTCP(address[1], factory, 128, _host(address))
+            self._port = self._reactor.listenTCP(address[1], factory, 128, scoped_host(address))
         except CannotListenError as error:
             raise TransportError(f"tcp {bind}: {bind_advice(error.socketError)}") from error
         self.local_address = format_address((*address[:1], self._port.getHost().port, *address[2:]))
@@ -144,16 +143,7 @@ class TcpTransport(StreamTransport):
         parse_address(address)
 
     def _dial(self, address: str, factory: Factory) -> Deferred[Any]:
-        target, patience = parse_address(address), self.connect_timeout + 1
-        endpoint: Any
-        if isinstance(target, HostName):
-            endpoint = HostnameEndpoint(self._reactor, target.host, target.port, patience)
-        elif family_of(target) == socket.AF_INET:
-            endpoint = TCP4ClientEndpoint(self._reactor, target[0], target[1], patience)
-        else:
-            endpoint = TCP6ClientEndpoint(  # type: ignore[no-untyped-call]
-                self._reactor, _host(target), target[1], patience
-            )
+        endpoint = tcp_endpoint(self._reactor, parse_address(address), self.connect_timeout + 1)
         result: Deferred[Any] = endpoint.connect(factory)
         return result
 
@@ -186,10 +176,6 @@ def _set(opened: Any, level: int, option: int, value: int) -> None:
         opened.setsockopt(level, option, value)
     except OSError as error:
         _log.debug("tcp socket option {option}: {error}", option=option, error=error)
-
-
-def _host(address: SocketAddress) -> str:
-    return f"{address[0]}%{address[3]}" if len(address) == 4 and address[3] else address[0]
 
 
 def _numeric(peer: Any) -> SocketAddress:

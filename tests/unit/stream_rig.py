@@ -9,6 +9,8 @@ from struct import pack
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from meshnode.transports.tcp import TcpSettings, TcpTransport
 from tests.unit.udp_rig import RecordingHost, log_lines
@@ -41,6 +43,13 @@ class JumpingReactor(EPollReactor):
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {PATIENCE:g} s: {what or condition}")
             self.iterate(0.02)
+
+
+def close_down(reactor: JumpingReactor) -> None:
+    """Close what is still open on a reactor."""
+    reactor.turn()
+    for left in [*reactor.removeAll()]:
+        left.connectionLost(Failure(ConnectionDone()))
 
 
 def frame(size: int, fill: int = 0) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,7 +42,7 @@ class Rig:
         self.warned: list[str] = []
         node: Any = SimpleNamespace(transports=SimpleNamespace(add=self.added.append))
         config, _ = parse(text)
-        self.carriers = Carriers(node, config, {}, None, self.degraded.append, self.warned.append)
+        self.carriers = Carriers(node, config, {}, None, Path(), self.degraded.append, self.warned.append)
         self.carriers.start()
 
     @property

@@ -230,8 +230,6 @@ def test_the_defaults_need_no_advice() -> None:
 
 
 FEATURES = {
-    "transports.tor": "transports: {tor: {a: {}}}",
-    "transports.nym": "transports: {nym: {}}",
     "node.rendezvous.nostr.enabled": NOSTR_ON,
     "node.native_api.enabled": "node: {native_api: {enabled: true}}",
     "peers[].via_nostr": f"peers: [{{npub: {NPUB}, via_nostr: true}}]",

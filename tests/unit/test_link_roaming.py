@@ -68,7 +68,7 @@ def test_both_sides_moving_at_once_find_each_other_by_another_address() -> None:
     moved(net, large, "large elsewhere")
     while not small.peer(large).doubtful:
         net.run(0.25)
-    small.layer.probe_elsewhere(small.peer(large), [(1, "nowhere"), (1, "large elsewhere")])
+    small.layer.probe_elsewhere(small.peer(large), [(1, "nowhere"), (1, "large elsewhere")], net.now)
     net.run(3)
     assert carries(net, small, large)
     exchange(net, small, large)

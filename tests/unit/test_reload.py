@@ -81,7 +81,7 @@ class Rig:
         )
         self.hooks = Hooks(self.a.node.events, Clock(), lambda text: None)
         self.problems: list[str] = []
-        carriers = Carriers(self.a.node, config, {}, reactor, self.problems.append, self.problems.append)
+        carriers = Carriers(self.a.node, config, {}, reactor, Path(), self.problems.append, self.problems.append)
         running = Running(config, self.a.node, self.log, self.lists, self.hosts, self.hooks, carriers, peers_of)
         self.config = config
         self.reload = Reload(running, self.read)

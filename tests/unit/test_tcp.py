@@ -6,15 +6,13 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from meshnode.transports.interfaces import IConnectionTransport, TransportError
 from meshnode.transports.registry import factory
 from meshnode.transports.stream_connection import FIRST_FRAME_SECS, QUEUE_BYTES
 from meshnode.transports.tcp import TIMESTAMP_OPTION, TcpSettings, TcpTransport, _longest_frame
-from tests.unit.stream_rig import MESSAGE1, JumpingReactor, Station, frame
+from tests.unit.stream_rig import MESSAGE1, JumpingReactor, Station, close_down, frame
 from tests.unit.udp_rig import RecordingHost, log_lines
 
 
@@ -22,9 +20,7 @@ from tests.unit.udp_rig import RecordingHost, log_lines
 def reactor() -> Iterator[JumpingReactor]:
     running = JumpingReactor()
     yield running
-    running.turn()
-    for reader in [*running.removeAll()]:
-        reader.connectionLost(Failure(ConnectionDone()))
+    close_down(running)
 
 
 @pytest.fixture(params=["127.0.0.1:0", "[::1]:0"])

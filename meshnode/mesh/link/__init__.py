@@ -19,7 +19,7 @@ from .events import (
 from .handshake import Handshake
 from .initiator import DialDenied, DialRefused
 from .layer import LinkLayer, LinkRun
-from .peer import PeerLink
+from .peer import PeerLink, Stray
 from .table import LinkCounters
 from .watch import LINK_DEAD
 
@@ -45,5 +45,6 @@ __all__ = [
     "PeerLink",
     "PeerUp",
     "Rekeyed",
+    "Stray",
     "TrustChanged",
 ]

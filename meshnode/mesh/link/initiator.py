@@ -71,12 +71,13 @@ class Initiator:
     def path_opened(self, path: Path, now: float) -> None:
         """The connection `path` stands for is open: send what waited for it, and again what was sent into the void."""
         for handshake in self._table.handshakes.values():
-            if handshake.peer is not None and handshake.peer.path == path:
-                self._resend(handshake, now)
-            elif handshake.waiting and handshake.path == path:
+            if handshake.waiting and handshake.path == path:
                 handshake.waiting = False
                 handshake.started = now
                 self._send_first(handshake, now)
+        for peer in self._table.peers.values():
+            if peer.doubtful and path in (peer.path, *peer.alternatives):
+                self._seek(peer, [path], now)
 
     def path_closed(self, path: Path, reason: str) -> None:
         """Nothing can come back along `path` any more: its dials have failed."""
@@ -85,11 +86,20 @@ class Initiator:
                 self.forget(handshake)
                 self._table.events.append(DialFailed(handshake.remote, path, reason))
 
-    def probe_elsewhere(self, peer: PeerLink, paths: list[Path]) -> None:
+    def probe_elsewhere(self, peer: PeerLink, paths: list[Path], now: float) -> None:
         """Ask for a silent peer at other addresses, too, with the handshake that probes it where it was."""
         peer.alternatives = paths
-        if peer.rekey is not None:
-            self._table.outbound += [(path, peer.rekey.frame) for path in paths]
+        self._seek(peer, paths, now)
+
+    def _seek(self, peer: PeerLink, paths: list[Path], now: float) -> None:
+        """Ask for `peer` along `paths`: with a handshake, lest it was restarted, and with the keys it had.
+
+        Either may be refused: the handshake by a peer that tries the same, the Heartbeat by one that has new keys.
+        """
+        for path in paths:
+            if peer.rekey is not None:
+                self._table.outbound.append((path, peer.rekey.frame))
+            self._table.greet(peer, path, now)
 
     def rekey_due(self, peer: PeerLink, now: float) -> bool:
         """Whether the keys of `peer` are used up (spec 01 section 8.1)."""
@@ -235,9 +245,9 @@ class Initiator:
             handshake.path = handshake.peer.path
         self._table.outbound.append((handshake.path, handshake.frame))
         if handshake.peer is not None and handshake.peer.doubtful:
-            self._table.outbound += [(path, handshake.frame) for path in handshake.peer.alternatives]
+            self._seek(handshake.peer, handshake.peer.alternatives, now)
         handshake.resent(self._table.settings.rate_limit, now)
-        if handshake.peer is not None and handshake.peer.is_silent(now):
+        if handshake.peer is not None and handshake.peer.doubtful:
             handshake.next_resend = min(handshake.next_resend, now + _PROBE_GAP)
 
     def _give_up(self, handshake: Handshake) -> None:

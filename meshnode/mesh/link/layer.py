@@ -33,6 +33,7 @@ from .table import LinkCounters, LinkTable, Random
 from .watch import Watch
 
 _MIN_FRAME = 32
+_GREETINGS = 2
 _PHASE_ESTABLISHED = 0
 _PHASE_MESSAGE1 = 1
 _PHASE_MESSAGE2 = 2
@@ -303,6 +304,11 @@ class LinkLayer:
         peer = self._table.by_path.get(path)
         if peer is not None:
             self._table.heartbeat(peer, now)
+
+    def greet(self, peer: PeerLink, path: Path, now: float) -> None:
+        """Show ourselves to `peer` along another path than its own, which it may then answer on."""
+        for _ in range(_GREETINGS):
+            self._table.greet(peer, path, now)
 
     def path_closed(self, path: Path, reason: str) -> PeerLink | None:
         """Nothing moves along `path` any more: its dials fail, whoever was reached there is doubted and returned."""

@@ -28,6 +28,16 @@ class Draining(NamedTuple):
     until: float
 
 
+class Stray:
+    """Another path than its own along which a peer was heard, again and again from `since` to `last`."""
+
+    __slots__ = ("last", "path", "since")
+
+    def __init__(self, path: Path, now: float) -> None:
+        self.path = path
+        self.since = self.last = now
+
+
 class PeerLink:
     """One active peer (spec 01 section 4).
 
@@ -76,9 +86,11 @@ class PeerLink:
         "remote_epoch",
         "replays",
         "session_start",
+        "shunned",
         "sounded_at",
         "sounding_budget",
         "soundings",
+        "stray",
         "swapped_at",
         "trust",
     )
@@ -121,6 +133,8 @@ class PeerLink:
         self.nudged_at = now
         self.packets_at_tick = 0
         self.soundings = 0
+        self.stray: Stray | None = None
+        self.shunned: tuple[Path, float] | None = None
         self.sounded_at = now
         self.sounding_budget = TokenBucket(_SOUNDING_SECS, _SOUNDING_SHARE, now)
         self.consecutive_failures = self.replays = self.refused = 0

@@ -225,6 +225,11 @@ class LinkTable:
         (frame,) = self.seal(peer, b"", [message], 0, 0, now)
         self.outbound.append((peer.path, frame))
 
+    def greet(self, peer: PeerLink, path: Path, now: float) -> None:
+        """Queue a Heartbeat to `peer` along another path than its own."""
+        (frame,) = self.seal(peer, b"", [Heartbeat().encode()], 0, 0, now)
+        self.outbound.append((path, frame))
+
     def heartbeat(self, peer: PeerLink, now: float) -> None:
         peer.last_heartbeat = now
         self.send(peer, Heartbeat().encode(), now)

@@ -134,7 +134,7 @@ class Watch:
         silent = peer.is_silent(now)
         if silent and self._is_led_astray(peer, now) and self._initiator.cure(peer, now):
             return
-        if silent and peer.rekey is None:
+        if (silent or peer.distrusted) and peer.rekey is None:
             self._initiator.rekey(peer, now)
         if not peer.distrusted and peer.is_broken(now):
             peer.trust.lose(now)
