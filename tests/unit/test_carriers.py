@@ -32,15 +32,21 @@ class Factory:
         return self.outcome
 
 
+class Table(list[Any]):
+    """As much of the table of transports as starting them needs."""
+
+    add = list.append
+
+
 class Rig:
     def __init__(self, text: str, monkeypatch: pytest.MonkeyPatch, **outcomes: Any) -> None:
         made = {kind: Factory(kind, outcomes.get(kind)) for kind in ("udp", "tcp", "pigeon", "drum")}
         monkeypatch.setattr(carriers, "factories", lambda: made)
         monkeypatch.setattr(carriers, "factory", made.__getitem__)
-        self.added: list[Any] = []
+        self.added = Table()
         self.degraded: list[str] = []
         self.warned: list[str] = []
-        node: Any = SimpleNamespace(transports=SimpleNamespace(add=self.added.append))
+        node: Any = SimpleNamespace(transports=self.added)
         config, _ = parse(text)
         self.carriers = Carriers(node, config, {}, None, Path(), self.degraded.append, self.warned.append)
         self.carriers.start()
