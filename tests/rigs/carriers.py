@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from tests.rigs.ble import Air, address
-from tests.rigs.hosts import Bridge, cable
+from tests.rigs.hosts import Bridge, cable, wire
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Node, Program, merged
 from tests.rigs.serial import SerialCable
@@ -94,6 +94,24 @@ class TcpCarrier(UdpCarrier):
     section: ClassVar[dict[str, Any]] = {"bind_addr": "0.0.0.0:8443"}
 
 
+class WireCarrier(Carrier):
+    """A cable without any IP address; beacons find the other."""
+
+    kind = "ethernet"
+    openly: ClassVar[dict[str, Any]] = {"announce": True, "auto_connect": True, "accept_connections": True}
+
+    def lay(self) -> None:
+        wire(self.left.host, self.right.host, "wire0", "wire0")
+        for node in (self.left, self.right):
+            self._give(node, {"interface": "wire0", **self.openly})
+
+    def cut(self) -> None:
+        self.right.host.ip("link set wire0 down")
+
+    def mend(self) -> None:
+        self.right.host.ip("link set wire0 up")
+
+
 class EthernetCarrier(Carrier):
     """A switch without any IP address; beacons find the other."""
 
@@ -101,10 +119,9 @@ class EthernetCarrier(Carrier):
 
     def lay(self) -> None:
         self.switch = Bridge(self.lab.host(f"{self.name}-switch"), "unused")
-        openly = {"announce": True, "auto_connect": True, "accept_connections": True}
         for node in (self.left, self.right):
             self.port = self.switch.plug(node.host, f"{self.name}0")
-            self._give(node, {"interface": f"{self.name}0", **openly})
+            self._give(node, {"interface": f"{self.name}0", **WireCarrier.openly})
 
     def cut(self) -> None:
         self.switch.hub.ip(f"link set {self.port} nomaster")
