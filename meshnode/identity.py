@@ -114,6 +114,20 @@ class PeerIdentity:
         return PeerIdentity, (self.xonly,)
 
 
+def _why_no_secret(text: str) -> str:
+    """What to change about text that is no secret key, without repeating any of it."""
+    plain = text.strip()
+    if plain.lower().startswith("npub1"):
+        return "that is an npub, which is public; a secret key is an nsec1... text or 64 hex digits"
+    if plain != text and plain:
+        return "there are blanks around the secret key; take them away"
+    if plain.lower().startswith("nsec1"):
+        return "an nsec1... text has to be in lower case"
+    if plain and not set(plain) - set("0123456789abcdefABCDEF"):
+        return f"a secret key has 64 hex digits, not {len(plain)}"
+    return "a secret key is an nsec1... text or 64 hex digits"
+
+
 class Identity:
     """Our own key pair. Its repr shows the npub, and it refuses to be pickled or copied by accident.
 
@@ -156,7 +170,7 @@ class Identity:
         try:
             secret = unhexlify(text)
         except ValueError:
-            raise IdentityError("a secret key is an nsec1... text or 64 hex digits") from None
+            raise IdentityError(_why_no_secret(text)) from None
         return cls(secret)
 
     @property

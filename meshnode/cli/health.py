@@ -63,12 +63,26 @@ def _peers(answers: Mapping[str, Data], now: float) -> Iterator[Finding]:
 
 
 def _absent(peer: Data, now: float) -> Finding:
+    return Finding(absent_text(peer, now), f"meshctl trace {peer['display_name']}")
+
+
+def absent_text(peer: Data, now: float) -> str:
+    """What is known of a peer that should be connected and is not, in one sentence."""
     name, attempts = peer["display_name"], peer["vain_attempts"]
     due = peer["next_attempt_ms"]
     again = "" if due is None else f", the next in {duration(due / 1000 - now)}"
     places = ", ".join(f"{one['transport']} {one['address']}" for one in peer["addresses"]) or "no address"
     tried = f"{count(attempts, 'attempt')} in vain{again}" if attempts else "being dialled"
-    return Finding(f"peer {name} ({places}) is not connected: {tried}", f"meshctl trace {name}")
+    return f"peer {name} ({places}) is not connected: {tried}{_failure(peer)}"
+
+
+def _failure(peer: Data) -> str:
+    """Why the last dial failed, in a form to append."""
+    last = peer.get("last_failure")
+    if last is None:
+        return ""
+    hint = "" if last["hint"] is None else f" ({last['hint']})"
+    return f"; {last['reason']}{hint}"
 
 
 def _transports(answers: Mapping[str, Data], now: float) -> Iterator[Finding]:

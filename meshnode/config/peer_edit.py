@@ -21,12 +21,15 @@ def with_peer(text: str, npub: str, alias: str | None, transport: str, address: 
     """The text with that peer at that address; a peer that is there only gets the address."""
     root = _root(text)
     peers = _value(root, "peers")
+    lines = _peer_lines(npub, alias, transport, address)
+    if peers is None and root is not None and root.flow_style:
+        raise EditError(f"it is written in braces and has no peers; add {{{', '.join(_flat(lines))}}} by hand")
     if peers is None:
         end = "" if not text or text.endswith("\n") else "\n"
-        return text + end + "peers:\n" + _item(_STEP, _peer_lines(npub, alias, transport, address))
+        return text + end + "peers:\n" + _item(_STEP, lines)
     item = _find(peers, npub)
     if item is None:
-        return _append(text, peers, _peer_lines(npub, alias, transport, address))
+        return _append_in_line(text, peers, lines) if root.flow_style else _append(text, peers, lines)
     addresses = _value(item, "addresses")
     if addresses is None:
         raise EditError(f"{npub} has no `addresses` there; add {_flow(transport, address)} by hand")
@@ -41,9 +44,10 @@ def without_peer(text: str, npub: str) -> str:
     item = None if peers is None else _find(peers, npub)
     if peers is None or item is None:
         return text
-    if peers.flow_style:
-        raise EditError(f"the peers stand in one line; take {npub} out by hand")
     position = peers.value.index(item)
+    if peers.flow_style:
+        begin, end = _span_in_line(peers.value, position)
+        return text[:begin] + text[end:]
     begin = _line_start(text, item.start_mark.index)
     if position + 1 < len(peers.value):
         end = _line_start(text, peers.value[position + 1].start_mark.index)
@@ -53,6 +57,14 @@ def without_peer(text: str, npub: str) -> str:
         colon = text.rindex(":", 0, begin)
         return f"{text[: colon + 1]} []{text[colon + 1 : begin]}{text[end:]}"
     return text[:begin] + text[end:]
+
+
+def _span_in_line(items: list[Any], position: int) -> tuple[int, int]:
+    """Where an item of a list in brackets stands, with the comma that goes with it."""
+    begin, end = items[position].start_mark.index, items[position].end_mark.index
+    if position + 1 < len(items):
+        return begin, items[position + 1].start_mark.index
+    return (items[position - 1].end_mark.index if position else begin), end
 
 
 def _root(text: str) -> Any:
@@ -94,18 +106,21 @@ def _append(text: str, sequence: Any, lines: list[str]) -> str:
         indent = " " * _indent_of(text, at) + _STEP
         return f"{text[:at]}\n{_item(indent, lines).rstrip()}{text[at:]}"
     if sequence.flow_style:
-        return _append_in_line(text, sequence, lines)
+        return _append_in_line(text, sequence, lines) if sequence.value else _begin_block(text, sequence, lines)
     at = _after_line(text, _last_mark(sequence))
     gap = "" if text[:at].endswith("\n") else "\n"
     return text[:at] + gap + _item(" " * sequence.start_mark.column, lines) + text[at:]
 
 
+def _begin_block(text: str, sequence: Any, lines: list[str]) -> str:
+    """Turn an empty list in brackets into a block with one item."""
+    begin = sequence.start_mark.index
+    indent = " " * _indent_of(text, begin) + _STEP
+    return f"{text[:begin].rstrip(' ')}\n{_item(indent, lines).rstrip()}{text[sequence.end_mark.index :]}"
+
+
 def _append_in_line(text: str, sequence: Any, lines: list[str]) -> str:
     bracket = sequence.end_mark.index - 1
-    if not sequence.value and len(lines) > 1:
-        begin = sequence.start_mark.index
-        indent = " " * _indent_of(text, begin) + _STEP
-        return f"{text[:begin].rstrip(' ')}\n{_item(indent, lines).rstrip()}{text[bracket + 1 :]}"
     comma = ", " if sequence.value else ""
     item = lines[0] if len(lines) == 1 else "{" + ", ".join(_flat(lines)) + "}"
     return f"{text[:bracket]}{comma}{item}{text[bracket:]}"
@@ -114,7 +129,13 @@ def _append_in_line(text: str, sequence: Any, lines: list[str]) -> str:
 def _flat(lines: list[str]) -> list[str]:
     """Block lines of a peer as the members of a flow mapping; its one address is the last line."""
     *members, head, address = lines
-    return [*members, f"{head} [{address.strip().removeprefix('- ')}]"]
+    return [*map(_quoted_key, members), f"{_quoted_key(head)} [{address.strip().removeprefix('- ')}]"]
+
+
+def _quoted_key(line: str) -> str:
+    """`key: value` with the key in quotes, as JSON and YAML both want it in one line."""
+    name, colon, value = line.partition(":")
+    return f'"{name}"{colon}{value}'
 
 
 def _peer_lines(npub: str, alias: str | None, transport: str, address: str) -> list[str]:

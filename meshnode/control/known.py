@@ -7,6 +7,7 @@ from typing import Any
 from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.node.candidates import Candidate, KnownPeer
 from meshnode.node.core import Node
+from meshnode.node.events import DialFailure, EventHub, PeerConnected, Record
 from meshnode.node.peering import PeerAddress, PeerConfig
 from meshnode.wire.link import DisconnectReason
 
@@ -14,14 +15,38 @@ from .commands import CommandError, text_params
 from .encoding import Answer
 from .view import View
 
+MOST_FAILURES = 1024
 
-def show_known_peers(view: View) -> Answer:
+
+class DialFailures:
+    """Why the latest dial of each peer that is not connected failed."""
+
+    def __init__(self, events: EventHub) -> None:
+        self._latest: dict[str, dict[str, Any]] = {}
+        events.subscribe(self._heard)
+
+    def _heard(self, record: Record) -> None:
+        event = record.event
+        if isinstance(event, DialFailure):
+            self._latest.pop(event.npub, None)
+            if len(self._latest) >= MOST_FAILURES:
+                del self._latest[next(iter(self._latest))]
+            row = {"time_ms": int(record.when * 1000), "address": event.address, "reason": event.reason}
+            self._latest[event.npub] = {**row, "hint": event.hint or None}
+        elif isinstance(event, PeerConnected):
+            self._latest.pop(event.npub, None)
+
+    def of(self, npub: str) -> dict[str, Any] | None:
+        return self._latest.get(npub)
+
+
+def show_known_peers(view: View, failures: DialFailures) -> Answer:
     """Every peer somebody told about, the configuration first of all."""
     known = sorted(view.node.peering.known, key=lambda peer: (peer.configured is None, peer.name))
-    return {"peers": (_row(view, peer) for peer in known)}
+    return {"peers": (_row(view, peer, failures) for peer in known)}
 
 
-def _row(view: View, peer: KnownPeer) -> dict[str, Any]:
+def _row(view: View, peer: KnownPeer, failures: DialFailures) -> dict[str, Any]:
     node, node_addr = view.node, peer.identity.node_addr
     retry = node.peering.retries.get(node_addr)
     return {
@@ -35,6 +60,7 @@ def _row(view: View, peer: KnownPeer) -> dict[str, Any]:
         "wish": peer.wish(view.now).name.lower(),
         "vain_attempts": peer.vain,
         "next_attempt_ms": None if retry is None else view.unix_ms(retry.due),
+        "last_failure": failures.of(peer.identity.npub),
         "addresses": [_address(known) for known in peer.candidates],
     }
 

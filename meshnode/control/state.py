@@ -17,7 +17,7 @@ from .capture import Captures
 from .commands import Command, CommandError, Stream
 from .encoding import Answer
 from .history import History
-from .known import PeerActions, show_known_peers
+from .known import DialFailures, PeerActions, show_known_peers
 from .lines import RecentLines
 from .links import show_connections, show_links, show_peers, show_transports
 from .listening import show_listening_sockets
@@ -66,7 +66,7 @@ class NodeState:
         self._in_thread = in_thread or (lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call))
         self.history = History()
         self.lines = RecentLines()
-        peers = PeerActions(node)
+        peers, failures = PeerActions(node), DialFailures(node.events)
         actions = Actions(node, lambda: reactor.nameResolver, reactor.callLater)
         stats = Stats(node, self.history)
         probes = Probes(node, reactor.callLater)
@@ -81,7 +81,7 @@ class NodeState:
             "connect": actions.connect,
             "disconnect": actions.disconnect,
             "why": lambda params: why(View.of(node), params),
-            "show_known_peers": lambda params: show_known_peers(View.of(node)),
+            "show_known_peers": lambda params: show_known_peers(View.of(node), failures),
             "show_log": self.lines.show,
             "peer_add": peers.add,
             "peer_remove": peers.remove,

@@ -234,11 +234,27 @@ def test_a_plot_has_three_lines_and_gaps() -> None:
 @pytest.mark.parametrize("words", [("list",), ("metrics",), ("peers",), ("history", "mesh_size", "--peer", "delta")])
 def test_stats_ask_the_commands_of_the_reference(run: Run, daemon: Daemon, words: tuple[str, ...]) -> None:
     run("stats", *words)
-    asked = daemon.requests[-1]
+    asked = next(one for one in daemon.requests if one["command"].startswith(("show_stats", "show_metrics")))
     names = {"list": "show_stats_list", "metrics": "show_metrics", "peers": "show_stats_peers"}
     assert asked["command"] == names.get(words[0], "show_stats_history")
     if words[0] == "history":
         assert asked["params"] == {"metric": "mesh_size", "window": "10m", "granularity": "1s", "peer": DELTA}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("srtt_ms",), "error: srtt_ms is measured for each peer: add --peer NAME\n"),
+        (("mesh_size", "--peer", "delta"), "error: mesh_size is measured for the whole node: leave --peer out\n"),
+        (("nonsense",), "error: unknown metric: nonsense\n"),
+    ],
+)
+def test_a_metric_looked_for_in_the_wrong_place_is_told_where_it_is(
+    run: Run, daemon: Daemon, words: tuple[str, ...], says: str
+) -> None:
+    daemon.answers["show_stats_list"] = load("control/show_stats_list")["cases"][0]["answer"]
+    daemon.answers["show_stats_history"] = {"status": "error", "message": f"unknown metric: {words[0]}"}
+    assert run("stats", "history", *words) == (1, "", says)
 
 
 # -- bench

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..client import Client, ToolError
 from ..names import resolve
 from ..options import Words, client, emit, readable
 from ..tables import duration, table
@@ -68,8 +69,28 @@ def _history(options: argparse.Namespace) -> None:
     params = {"metric": options.metric, "window": options.window, "granularity": options.granularity}
     if options.peer is not None:
         params["peer"] = resolve(options.peer, node)
-    data = node.ask("show_stats_history", params)
+    data = _asked(node, params)
     emit(data, options, lambda: readable(lambda: plot(data)))
+
+
+def _asked(node: Client, params: Mapping[str, Any]) -> Any:
+    """The answer; a metric that was looked for in the wrong place is told where it is."""
+    try:
+        return node.ask("show_stats_history", params)
+    except ToolError as error:
+        scopes = {one["scope"] for one in _known_metrics(node) if one["name"] == params["metric"]}
+        if scopes == {"peer"} and "peer" not in params:
+            raise ToolError(f"{params['metric']} is measured for each peer: add --peer NAME") from None
+        if scopes == {"node"} and "peer" in params:
+            raise ToolError(f"{params['metric']} is measured for the whole node: leave --peer out") from None
+        raise error from None
+
+
+def _known_metrics(node: Client) -> list[dict[str, str]]:
+    try:
+        return list(node.ask("show_stats_list")["metrics"])
+    except ToolError:
+        return []
 
 
 def plot(data: Mapping[str, Any]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from .. import probing
 from ..client import Client, ToolError
+from ..health import absent_text
 from ..names import PREFIX, resolve
 from ..options import FAILURE, SUCCESS, Words, add_peer, client, emit, readable, wants_json
 from ..probing import Row
@@ -80,10 +82,12 @@ def _trace(options: argparse.Namespace) -> int:
     stages = [Row(stage, "not run", None, "") for stage in probing.STAGES]
     report: dict[str, Any] = {}
     hops: list[dict[str, Any]] = []
+    link: str | None = None
     npub = _named(options.peer, node, stages)
     if npub is not None and _has_key(npub, node, stages):
         report = probing.run(node, npub, options.timeout)
         stages[2:] = probing.rows(report)
+        link = _missing_link(node, npub)
         hops = [] if options.no_hops else _hops(node, report)
     failed = next((row for row in stages if row.verdict == "failed"), None)
     data = {
@@ -92,10 +96,12 @@ def _trace(options: argparse.Namespace) -> int:
         "reached": failed is None,
         "failing_stage": None if failed is None else failed.stage,
         "stages": probing.as_data(stages),
+        "missing_link": link,
         "hops": hops,
         "report": report,
     }
-    emit(data, options, lambda: _trace_lines(options.peer, npub, stages, hops, report))
+    lines = _trace_lines(options.peer, npub, stages, hops, report)
+    emit(data, options, lambda: lines if link is None else [*lines, link])
     return SUCCESS if failed is None else FAILURE
 
 
@@ -123,6 +129,18 @@ def _has_key(npub: str, node: Client, stages: list[Row]) -> bool:
         return False
     stages[1] = Row("key", "ok", None, identity.ipv6_text)
     return True
+
+
+def _missing_link(node: Client, npub: str) -> str | None:
+    """What keeps a peer away that should be connected; None when it is no such peer."""
+    try:
+        known = node.ask("show_known_peers")["peers"]
+    except ToolError:
+        return None
+    peer = next((one for one in known if one["npub"] == npub), None)
+    if peer is None or peer["is_connected"] or peer["wish"] == "none":
+        return None
+    return f"by its configuration it should be a peer of ours: {absent_text(peer, time.time())}"
 
 
 def _hops(node: Client, report: Mapping[str, Any]) -> list[dict[str, Any]]:
