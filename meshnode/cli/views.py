@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .tables import count, duration, milliseconds, pairs, percent, size, table
@@ -119,8 +119,8 @@ def sessions(data: Data, now: float) -> list[str]:
 
 
 def transports(data: Data, now: float) -> list[str]:
-    return table(
-        ("ID", "TYPE", "NAME", "STATE", "MTU", "SENT", "RECEIVED", "ERRORS", "AT"),
+    lines = table(
+        ("ID", "TYPE", "NAME", "STATE", "MTU", "SENT", "RECV", "ERR", "IN/OUT", "AT"),
         [
             (
                 row["transport_id"],
@@ -131,12 +131,29 @@ def transports(data: Data, now: float) -> list[str]:
                 size(row["stats"].get("bytes_sent")),
                 size(row["stats"].get("bytes_recv")),
                 row["stats"].get("send_errors", 0) + row["stats"].get("recv_errors", 0),
+                _streams(row["stats"]),
                 row.get("local_addr"),
             )
             for row in data["transports"]
         ],
         "no transports",
     )
+    return [*lines, *(line for row in data["transports"] for line in _tor(row))]
+
+
+def _streams(stats: Data) -> str | None:
+    """Connections at present, accepted and dialled, of carriers that have some."""
+    return f"{stats['pool_inbound']}/{stats['pool_outbound']}" if "pool_inbound" in stats else None
+
+
+def _tor(row: Data) -> Iterator[str]:
+    if "onion_address" in row:
+        yield f"onion service: {row['onion_address']}"
+    tor = row.get("tor_monitoring")
+    if tor is None:
+        return
+    circuits = "circuits" if tor["circuit_established"] else "no circuits"
+    yield f"Tor {tor['version']}: started to {tor['bootstrap']} %, {circuits}, network {tor['network_liveness']}"
 
 
 def tree(data: Data, now: float) -> list[str]:

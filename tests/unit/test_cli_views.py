@@ -33,6 +33,32 @@ def shown(view: str, case: str) -> str:
     return "\n".join(VIEWS[view](next(c for c in cases if c["case"].startswith(case))["answer"]["data"], NOW))
 
 
+def test_an_onion_service_shows_its_name_its_streams_and_how_tor_is() -> None:
+    onion = "c" * 56 + ".onion"
+    row = {
+        "transport_id": 1,
+        "type": "tor",
+        "state": "up",
+        "mtu": 1400,
+        "onion_address": onion,
+        "tor_monitoring": {
+            "bootstrap": 100,
+            "circuit_established": True,
+            "traffic_read": 1,
+            "traffic_written": 2,
+            "network_liveness": "up",
+            "version": "0.4.9.11",
+            "dormant": False,
+        },
+        "stats": {"bytes_sent": 5, "bytes_recv": 6, "send_errors": 0, "recv_errors": 1}
+        | {"pool_inbound": 2, "pool_outbound": 1},
+    }
+    _heading, line, name, tor = VIEWS["transports"]({"transports": [row]}, NOW)
+    assert " 2/1 " in f"{line} "
+    assert name == f"onion service: {onion}"
+    assert tor == "Tor 0.4.9.11: started to 100 %, circuits, network up"
+
+
 def test_a_peer_is_one_line_with_its_place_in_the_tree() -> None:
     assert re.search(r"^bee +child +23\.4 ms +0\.0% .* udp 10\.72\.1\.2:2121$", shown("peers", "busy root"), re.M)
 
