@@ -263,6 +263,12 @@ class MeshnodeSection(Section):
     log: LogSection = block(LogSection)
     lan: LanInterfacesSection = block(LanInterfacesSection)
     tor: OwnTorSection = block(OwnTorSection)
+    history_file: str = key(
+        TEXT,
+        "",
+        "Keep the node's history (`meshctl stats history`) here when it stops, and go on with it at the next start; "
+        "not kept without this key.",
+    )
     metrics: MetricsSection = block(MetricsSection)
     web: WebSection = block(WebSection)
     gateway: GatewayExtrasSection = block(GatewayExtrasSection)

@@ -112,6 +112,10 @@ class History:
             for record in (self.node, *self.peers.values()):
                 record.close_minute()
 
+    def take_over(self, other: History) -> None:
+        """Go on where another one ended."""
+        self.node, self.peers, self.samples_taken = other.node, other.peers, other.samples_taken
+
     def _rates(self, node: Node) -> Iterator[float]:
         counters = _node_counters(node)
         before = self._counters if self._counters is not None else counters

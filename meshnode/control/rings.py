@@ -38,25 +38,25 @@ total: Reduction = math.fsum
 class Ring:
     """The newest `capacity` samples; NaN stands for a missing one. Memory grows only as samples come."""
 
-    __slots__ = ("_capacity", "_next", "_values")
+    __slots__ = ("_next", "_values", "capacity")
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._values = array("d")
         self._next = 0
 
     def push(self, value: float) -> None:
-        if len(self._values) < self._capacity:
+        if len(self._values) < self.capacity:
             self._values.append(value)
             return
         self._values[self._next] = value
-        self._next = (self._next + 1) % self._capacity
+        self._next = (self._next + 1) % self.capacity
 
     def latest(self, count: int) -> list[float | None]:
         """The last `count` samples, at most the capacity, oldest first; what was never sampled is None, in front."""
-        values, count = self._values, min(count, self._capacity)
+        values, count = self._values, min(count, self.capacity)
         held = min(count, len(values))
-        end = self._next if len(values) == self._capacity else len(values)
+        end = self._next if len(values) == self.capacity else len(values)
         begin = end - held
         known = values[begin:end] if begin >= 0 else values[begin:] + values[:end]
         return [None] * (count - held) + [None if math.isnan(value) else value for value in known]
