@@ -34,6 +34,7 @@ class FakeMachine(Machine):
         self.names_known: list[str] | None = [OWN]
         self.synchronised: bool | None = True
         self.now = 1_800_000_000.0
+        self.mtus: dict[str, int] = {"fips0": 1280, "eth0": 1500}
         self.proxies: dict[tuple[str, int], str | None] = {}
 
     def put(self, name: str, text: str = "") -> None:
@@ -47,6 +48,9 @@ class FakeMachine(Machine):
     def lookup(self, name: str) -> list[str] | None:
         assert name == f"{NPUB}.fips"
         return self.names_known
+
+    def mtu(self, interface: str) -> int | None:
+        return self.mtus.get(interface)
 
     def reach(self, host: str, port: int) -> str | None:
         return self.proxies.get((host, port), "connection refused")
@@ -66,8 +70,6 @@ class Case:
         for name, text in {
             "/proc/77/status": ALL_RIGHTS,
             "/dev/net/tun": "",
-            "/sys/class/net/fips0/mtu": "1280\n",
-            "/sys/class/net/eth0/mtu": "1500\n",
             "/proc/net/route": ROUTE,
             "/proc/net/udp": HEADER + SOCKET,
             "/proc/net/ipv6_route": f"fd{'0' * 30} 08 {'0' * 32} 00 {'0' * 32} 0 0 0 0 fips0\n",
@@ -138,6 +140,13 @@ FAULTS: list[tuple[str, Plant, str, str, str]] = [
         "start it as root",
     ),
     (
+        "interface gone",
+        lambda case: case.machine.mtus.pop("fips0"),
+        "interface",
+        "fips0 is gone, though the node believes in it",
+        "restart the node",
+    ),
+    (
         "ipv6 off",
         lambda case: case.machine.put("/proc/sys/net/ipv6/conf/fips0/disable_ipv6", "1\n"),
         "interface",
@@ -203,7 +212,7 @@ FAULTS: list[tuple[str, Plant, str, str, str]] = [
     ),
     (
         "small interface",
-        lambda case: case.machine.put("/sys/class/net/eth0/mtu", "1300\n"),
+        lambda case: case.machine.mtus.update(eth0=1300),
         "packet sizes",
         "udp mtu 1280 does not fit eth0, whose packets have 1300 bytes",
         "mtu: 1272",
@@ -275,6 +284,14 @@ def test_a_firewall_without_a_word_about_our_port_is_named(case: Case) -> None:
     ]
 
 
+def test_a_firewall_that_lets_answers_through_keeps_only_diallers_out(case: Case) -> None:
+    tracked = {"rule": {"expr": [{"match": {"left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}]}}
+    case.machine.ruleset = {"nftables": [CLOSED, tracked]}
+    ((_, text, _),) = case.faults()
+    assert text.endswith("udp port 2121: nobody can dial this node, which itself can")
+    assert {v.level for v in case.verdicts() if v.subject == "firewall"} == {"hint"}
+
+
 @pytest.mark.parametrize("port", [2121, {"set": [22, 2121]}, {"set": [2121, 22]}, {"range": [2000, 3000]}])
 def test_a_firewall_that_lets_our_port_through_is_well(case: Case, port: Any) -> None:
     case.machine.ruleset = {"nftables": [CLOSED, rule(port)]}
@@ -337,3 +354,15 @@ def test_programs_get_json(run: Callable[..., tuple[int, str, str]], daemon: Dae
     _status, out, _err = run("doctor", "--json")
     verdicts = json.loads(out)["verdicts"]
     assert {"subject", "level", "text", "fix"} == set(verdicts[0])
+
+
+def test_the_real_machine_answers() -> None:
+    machine = Machine()
+    assert machine.mtu("lo") is not None
+    assert machine.mtu("nothing-here") is None
+    assert machine.lookup("localhost") is not None
+    assert machine.run("true") == ""
+    assert machine.run("false") is None
+    assert machine.run("no-such-program") is None
+    assert machine.clock_is_set() in (True, False, None)
+    assert machine.reach("127.0.0.1", 1) == "connection refused"

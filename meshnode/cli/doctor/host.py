@@ -58,7 +58,10 @@ def interface(patient: Patient) -> Iterator[Verdict]:
     if not patient.setting("tun.enabled"):
         return
     name = status.get("tun_name", "-")
-    if status.get("tun_state") != "active" or name not in machine.names("/sys/class/net"):
+    if status.get("tun_state") == "active" and machine.mtu(name) is None:
+        yield Verdict("interface", "bad", f"{name} is gone, though the node believes in it", "restart the node")
+        return
+    if status.get("tun_state") != "active":
         yield Verdict(
             "interface",
             "bad",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import socket
+import struct
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ SECONDS = 3.0
 """How long one question to the machine may take."""
 
 _TIME_ERROR = 5
+_SIOCGIFMTU = 0x8921
 
 
 class Machine:
@@ -59,6 +62,15 @@ class Machine:
             return None
         finally:
             pool.shutdown(wait=False)
+
+    def mtu(self, interface: str) -> int | None:
+        """The MTU of a network interface in bytes, None when there is no such interface."""
+        request = struct.pack("16s16x", interface.encode()[:15])
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                return int(struct.unpack_from("i", fcntl.ioctl(sock, _SIOCGIFMTU, request), 16)[0])
+        except OSError:
+            return None
 
     def reach(self, host: str, port: int) -> str | None:
         """Connect over TCP; None when that works, else why not."""

@@ -53,12 +53,12 @@ def sizes(patient: Patient) -> Iterator[Verdict]:
     machine = patient.machine
     routes = [line.split() for line in (machine.read("/proc/net/route") or "").splitlines()[1:]]
     outward = next((route[0] for route in routes if route[1] == "00000000"), None)
-    room = (machine.read(f"/sys/class/net/{outward}/mtu") or "").strip() if outward else ""
+    room = machine.mtu(outward) if outward else None
     for row in patient.transports:
-        if row["type"] != "udp" or not room.isdigit():
+        if row["type"] != "udp" or room is None:
             continue
         headers = _IPV6_UDP if str(row.get("local_addr", "")).startswith("[") else _IPV4_UDP
-        fits = int(room) - headers
+        fits = room - headers
         if row["mtu"] > fits:
             yield Verdict(
                 "packet sizes",
@@ -113,24 +113,26 @@ def firewall(patient: Patient) -> Iterator[Verdict]:
         if _mentions(said, port):
             yield Verdict("firewall", "ok", f"a rule speaks of {row['type']} port {port}")
         else:
+            answers_pass = _mentions(said, "established")
             yield Verdict(
                 "firewall",
-                "bad",
-                f"chain {place} drops by default and no rule speaks of {row['type']} port {port}",
+                "hint" if answers_pass else "bad",
+                f"chain {place} drops by default and no rule speaks of {row['type']} port {port}"
+                + (": nobody can dial this node, which itself can" if answers_pass else ""),
                 f"nft add rule {place} {row['type']} dport {port} accept",
             )
 
 
-def _mentions(expression: Any, port: int) -> bool:
-    """Whether a number, or a range with it, stands anywhere in the expressions of rules."""
+def _mentions(expression: Any, value: int | str) -> bool:
+    """Whether a word or a number, or a range with it, stands anywhere in the expressions of rules."""
     if isinstance(expression, dict):
         limits = expression.get("range")
-        if isinstance(limits, list) and all(isinstance(limit, int) for limit in limits):
-            return bool(limits[0] <= port <= limits[-1])
-        return any(_mentions(part, port) for part in expression.values())
+        if isinstance(limits, list) and isinstance(value, int) and all(isinstance(limit, int) for limit in limits):
+            return bool(limits[0] <= value <= limits[-1])
+        return any(_mentions(part, value) for part in expression.values())
     if isinstance(expression, list):
-        return any(_mentions(part, port) for part in expression)
-    return bool(expression == port)
+        return any(_mentions(part, value) for part in expression)
+    return bool(expression == value)
 
 
 CHECKS = (ports, sizes, buffers, firewall)
