@@ -55,7 +55,7 @@ def test_sends_that_are_refused_are_told_once_and_traffic_goes_on_afterwards(
     with traffic.pinging(pair.right.host, pair.left.address, 0.05) as echoes:
         echoes.first(5)
         with mishap(pair.left.host):
-            pause(8)
+            pause(5)
         over = time.time()
         seconds = echoes.reply_after(over, 10).at - over
     measured(f"echo {seconds:.2f} s after it was over")
@@ -75,7 +75,7 @@ def test_transfers_go_on_over_an_interface_whose_mtu_shrank(lab: Lab, measured: 
     pause(2)
     for host in (pair.left.host, pair.right.host):
         host.ip("link set eth0 mtu 1400")
-    pause(12)
+    pause(5)
     done = stream.finish()
     measured(f"longest pause of TCP {done.longest_pause:.2f} s")
     assert done.intact

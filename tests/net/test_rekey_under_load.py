@@ -73,7 +73,7 @@ def test_renewals_every_five_seconds_at_100_mbit_with_losses_reset_nothing(
     lab: Lab, is_long: bool, measured: Callable[[str], None]
 ) -> None:
     pair = Pair(lab, _brisk(5), _brisk(5), {"node": {"log_level": "debug"}}).left_dials().start()
-    seconds = 60 if is_long else 17
+    seconds = 60 if is_long else 13
     resets = _run(pair, seconds, _MBIT, measured)
     renewals = _renewals(pair.left)
     measured(f"renewals seen by one side: {renewals}; resets: {len(resets)}")

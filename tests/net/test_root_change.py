@@ -53,7 +53,7 @@ def test_a_smaller_root_comes_and_goes_without_interrupting_others(lab: Lab, mea
         pause(3)
         smallest.stop()
         wait_until(lambda: _root(left) == _root(right) == before, 20, "everybody has the old root again")
-        pause(4)
+        pause(2)
         gap = max(traffic.longest_gap(ping) for ping in (there, back))
     done = stream.finish()
     measured(f"longest gap of echoes {gap:.2f} s, of TCP {done.longest_pause:.2f} s")
