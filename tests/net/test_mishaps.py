@@ -156,3 +156,18 @@ def test_a_peer_that_comes_back_at_another_address_is_found_by_its_name(
         seconds = echoes.reply_after(begin, 30).at - begin
     measured(f"echo {seconds:.2f} s after it was started at its new address")
     assert seconds < 12
+
+
+def test_an_address_where_nobody_is_costs_a_moment(lab: Lab, measured: Callable[[str], None]) -> None:
+    pair = Pair(lab).left_dials()
+    (peer,) = pair.left.settings["peers"]
+    dead = {"transport": "udp", "addr": "10.99.0.77:2121", "priority": 1}
+    peer["addresses"] = [{**peer["addresses"][0], "priority": 2}, dead]
+    pair.right.start()
+    pair.right.wait_ready()
+    pair.left.start()
+    pair.left.wait_ready(30)
+    ready = time.monotonic()
+    pair.wait_connected()
+    measured(f"connected {time.monotonic() - ready:.2f} s after the node was ready")
+    assert pair.left.peers()[pair.right.npub]["transport_addr"] == "10.99.0.2:2121"
