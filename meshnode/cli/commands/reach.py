@@ -140,7 +140,7 @@ def _missing_link(node: Client, npub: str) -> str | None:
     peer = next((one for one in known if one["npub"] == npub), None)
     if peer is None or peer["is_connected"] or peer["wish"] == "none":
         return None
-    return f"by its configuration it should be a peer of ours: {absent_text(peer, time.time())}"
+    return f"it is to be connected: {absent_text(peer, time.time())}"
 
 
 def _hops(node: Client, report: Mapping[str, Any]) -> list[dict[str, Any]]:
