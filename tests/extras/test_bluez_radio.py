@@ -158,6 +158,22 @@ def test_what_can_be_done_without_is_only_logged(scene: Callable[..., Scene]) ->
     assert "has a random address" in lines[-1]
 
 
+def test_an_adapter_lost_while_it_is_opened_is_not_taken_for_open(scene: Callable[..., Scene]) -> None:
+    play = scene()
+    path = play.bluez.add_adapter()
+    answer = play.bluez.answer
+
+    def pull_out(message: Any) -> Any:
+        if message.member == "RegisterAdvertisement":
+            play.bluez.spawn(play.bluez.vanish(path))
+        return answer(message)
+
+    play.bluez.answer = pull_out  # type: ignore[method-assign]
+    failure = play.result(play.radio.open(play.user))
+    assert isinstance(failure, Failure)
+    assert str(failure.value) == "Bluetooth adapter hci0 was removed"
+
+
 def test_a_closed_radio_leaves_the_bus(scene: Callable[..., Scene]) -> None:
     play = scene()
     path = play.bluez.add_adapter()

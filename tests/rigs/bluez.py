@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,12 @@ class FakeBluez:
             interface, name, value = message.body
             self.objects[str(message.path)][interface][name] = value
         if member == "RegisterAdvertisement":
-            reading = asyncio.ensure_future(self._read_advertisement(str(message.sender), message.body[0]))
-            self._reading.add(reading)
+            self.spawn(self._read_advertisement(str(message.sender), message.body[0]))
         return Message.new_method_return(message)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the answer to a call."""
+        self._reading.add(asyncio.ensure_future(work))
 
     async def _read_advertisement(self, owner: str, path: str) -> None:
         """Ask for the properties, as BlueZ does."""
@@ -172,7 +175,7 @@ async def bluez_on(bus: Bus) -> AsyncIterator[FakeBluez]:
     """Run a BlueZ without adapters on `bus`."""
     connection: Any = await MessageBus(bus.address, BusType.SYSTEM).connect()
     bluez = FakeBluez(connection)
-    connection.add_message_handler(bluez.answer)
+    connection.add_message_handler(lambda message: bluez.answer(message))
     await connection.request_name("org.bluez")
     try:
         yield bluez

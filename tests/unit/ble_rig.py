@@ -126,13 +126,17 @@ class FakeAir:
 
 @implementer(IRadio)
 class FakeRadio:
-    """One device. `trouble` is what `open` fails with; while `answers` is false, dials to it hang."""
+    """One device.
+
+    `trouble` is what `open` fails with, `opening` what it waits for; while `answers` is false, dials to it hang.
+    """
 
     def __init__(self, air: FakeAir, device: str, mtu: int) -> None:
         self.air = air
         self.device = device
         self.mtu = mtu
         self.trouble: RadioError | None = None
+        self.opening: Deferred[RadioStatus] | None = None
         self.answers = True
         self.opened = 0
         self.dials: list[str] = []
@@ -142,6 +146,8 @@ class FakeRadio:
         self.opened += 1
         if self.trouble is not None:
             return fail(self.trouble)
+        if self.opening is not None:
+            return self.opening
         self.user = user
         return succeed(RadioStatus(self.device, True))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from meshnode.transports.ble.hello import HELLO_TIMEOUT, encode_hello
-from meshnode.transports.ble.radio import RadioError
+from meshnode.transports.ble.radio import RadioError, RadioStatus
 from meshnode.transports.ble.settings import BleSettings
 from meshnode.transports.ble.transport import ADOPT_SECS, BleTransport
 from meshnode.transports.interfaces import IConnectionTransport, TransportError
@@ -407,6 +409,19 @@ def test_stopping_leaves_nothing_behind(when: str) -> None:
     assert not pair.reactor.readers
     assert not pair.reactor.writers
     assert not pair.reactor.getDelayedCalls()
+
+
+@pytest.mark.parametrize("outcome", [RadioStatus(SMALL_DEVICE, True), Failure(RadioError("too late"))])
+def test_a_radio_that_answers_after_the_stop_is_left_alone(outcome: RadioStatus | Failure) -> None:
+    station = Station(FakeAir(HandReactor()), SMALL, SMALL_DEVICE)
+    opening = station.radio.opening = Deferred()
+    station.transport.start()
+    station.transport.stop()
+    opening.callback(outcome)
+    station.air.reactor.pass_time(60)
+    assert station.transport.state == "down"
+    assert station.node.take_events() == []
+    assert not station.air.reactor.getDelayedCalls()
 
 
 def test_a_radio_nobody_provides_fails_the_start() -> None:

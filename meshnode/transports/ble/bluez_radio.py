@@ -29,6 +29,7 @@ class BluezRadio:
         self._listener: Listener | None = None
         self._random: set[str] = set()
         self._may_power = True
+        self._gone_because: str | None = None
 
     def open(self, user: IRadioUser) -> Deferred[RadioStatus]:
         """Use the adapter. One that somebody switched off while we ran is left alone until it is on again."""
@@ -42,7 +43,7 @@ class BluezRadio:
                 "Bluetooth needs the library dbus-fast: pip install meshnode[ble]", permanent=True
             ) from None
         await self.close()
-        self._user = user
+        self._user, self._gone_because = user, None
         bluez = self._bluez = Bluez(self._settings.adapter, self)
         bridge = bridge_of(self._reactor)
         try:
@@ -56,6 +57,8 @@ class BluezRadio:
             advertising = self._settings.advertise and await self._try(bluez.advertise())
             if self._settings.scan:
                 await self._try(bluez.scan())
+            if self._gone_because is not None:
+                raise RadioError(self._gone_because)
         except RadioError:
             await self.close()
             raise
@@ -121,6 +124,7 @@ class BluezRadio:
     def _gone(self, reason: str, switched_off: bool) -> None:
         # An adapter that was pulled out and comes back may need switching on as at the start.
         self._may_power = not switched_off
+        self._gone_because = reason
         user = self._user
         if user is not None:
             user.radio_lost(reason)

@@ -6,10 +6,9 @@ which stays, with one difference: a channel that the other side opened is closed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -19,6 +18,7 @@ from meshnode.transports.ble.addresses import format_address, parse_device
 from meshnode.transports.ble.channel import BleCounters, Channel
 from meshnode.transports.ble.greeting import Greeting
 from meshnode.transports.ble.hello import own_channel_wins
+from meshnode.transports.ble.links import Dial, Link
 from meshnode.transports.ble.prober import Prober
 from meshnode.transports.ble.radio import IRadio, IRadioUser, RadioError, RadioStatus, make_radio
 from meshnode.transports.ble.settings import SMALLEST_MTU, BleSettings
@@ -39,28 +39,6 @@ PROBE_PAUSE = 1.0
 _log = Logger()
 _delivering = _log.failureHandler("a link frame upset the node")
 _ending_burst = _log.failureHandler("the end of a burst upset the node")
-
-
-@dataclass(slots=True, eq=False)
-class _Link:
-    """One open channel; `address` is what the node calls it."""
-
-    channel: Channel
-    peer: PeerIdentity
-    address: str
-    heard: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Dial:
-    """A channel being opened by us, up to the end of the greeting; `wanted` when the node asked for it."""
-
-    device: str
-    address: str
-    wanted: bool
-    timer: Any
-    attempt: Deferred[Any] | None = None
-    greeting: Greeting | None = None
 
 
 @implementer(IConnectionTransport, IRadioUser)
@@ -92,12 +70,13 @@ class BleTransport:
         self._counters = BleCounters()
         self._complaints = Complaints(_log, reactor.seconds)
         self._prober = Prober(float(settings.probe_cooldown_secs))
-        self._links: dict[str, _Link] = {}
-        self._dials: dict[str, _Dial] = {}
+        self._links: dict[str, Link] = {}
+        self._dials: dict[str, Dial] = {}
         self._arrivals: dict[Channel, Greeting] = {}
         self._texts: dict[str, str] = {}
         self._reopenings = 0
         self._last_cause = ""
+        self._stopped = False
         self._timer: Any = None
         self._probe_timer: Any = None
 
@@ -116,7 +95,7 @@ class BleTransport:
             except TransportError:
                 self.state = "failed"
                 raise
-        self.state = "starting"
+        self.state, self._stopped = "starting", False
         self._open_radio(self._radio)
 
     def _open_radio(self, radio: IRadio) -> None:
@@ -124,7 +103,9 @@ class BleTransport:
         radio.open(self).addCallbacks(self._radio_opened, self._radio_refused)
 
     def _radio_opened(self, status: RadioStatus) -> None:
-        if self.state not in ("starting", "down"):
+        if self._stopped:
+            if self._radio is not None:
+                self._radio.close()
             return
         self._reopenings, self._last_cause = 0, ""
         self._counters.advertisements_sent += status.advertising
@@ -135,7 +116,7 @@ class BleTransport:
 
     def _radio_refused(self, failure: Failure) -> None:
         error = failure.value
-        if self.state not in ("starting", "down") or isinstance(error, CancelledError):
+        if self._stopped:
             return
         if not isinstance(error, RadioError):
             _log.failure("the radio is at fault", failure)
@@ -167,7 +148,7 @@ class BleTransport:
         """Close every channel, what was sent first, and leave the radio."""
         if self.state == "configured":
             return None
-        self.state, self.local_address = "down", None
+        self.state, self.local_address, self._stopped = "down", None, True
         for timer in (self._timer, self._probe_timer):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -221,7 +202,7 @@ class BleTransport:
     def connections(self) -> list[str]:
         return [link.address for link in self._links.values()]
 
-    def _link_at(self, address: str) -> _Link | None:
+    def _link_at(self, address: str) -> Link | None:
         return self._links.get(self._texts.get(address, ""))
 
     # -- sending ------------------------------------------------------------------------------------------------------
@@ -257,7 +238,7 @@ class BleTransport:
         else:
             self._dial(device, address, wanted=True)
 
-    def _tell_connected(self, link: _Link, address: str) -> None:
+    def _tell_connected(self, link: Link, address: str) -> None:
         if link.channel.is_open:
             self._host.connected(self, address)
         else:
@@ -287,20 +268,20 @@ class BleTransport:
         if self._radio is None:
             return
         timeout = self._settings.connect_timeout_ms / 1000
-        dial = _Dial(device, address, wanted, None)
+        dial = Dial(device, address, wanted, None)
         dial.timer = self._reactor.callLater(timeout, self._timed_out, dial)
         self._dials[device] = dial
         dial.attempt = self._radio.dial(device)
         dial.attempt.addCallbacks(self._dialled, self._refused, callbackArgs=(dial,), errbackArgs=(dial,))
 
-    def _dialled(self, channel: Channel, dial: _Dial) -> None:
+    def _dialled(self, channel: Channel, dial: Dial) -> None:
         if self._dials.get(dial.device) is not dial:
             channel.close()
             return
         dial.timer.cancel()
         dial.greeting = Greeting(self._reactor, channel, self._own, self)
 
-    def _refused(self, failure: Failure, dial: _Dial) -> None:
+    def _refused(self, failure: Failure, dial: Dial) -> None:
         if self._dials.get(dial.device) is not dial:
             return
         error = failure.value
@@ -310,11 +291,11 @@ class BleTransport:
         # Never from within `connect`: a radio may refuse at once.
         self._reactor.callLater(0, self._dial_failed, dial, text or str(error))
 
-    def _timed_out(self, dial: _Dial) -> None:
+    def _timed_out(self, dial: Dial) -> None:
         self._counters.connect_timeouts += 1
         self._dial_failed(dial, f"no answer within {self._settings.connect_timeout_ms / 1000:g} s")
 
-    def _end_dial(self, dial: _Dial) -> None:
+    def _end_dial(self, dial: Dial) -> None:
         """Stop opening a channel, in whatever stage."""
         self._dials.pop(dial.device, None)
         if dial.timer.active():
@@ -324,7 +305,7 @@ class BleTransport:
         elif dial.attempt is not None:
             dial.attempt.cancel()
 
-    def _dial_failed(self, dial: _Dial, cause: str) -> None:
+    def _dial_failed(self, dial: Dial, cause: str) -> None:
         if self._dials.get(dial.device) is not dial:
             return
         self._end_dial(dial)
@@ -389,7 +370,7 @@ class BleTransport:
         if frames:
             self.messages_received(channel, frames)
 
-    def _keep(self, channel: Channel, peer: PeerIdentity, dial: _Dial | None) -> None:
+    def _keep(self, channel: Channel, peer: PeerIdentity, dial: Dial | None) -> None:
         device = channel.peer
         previous = self._links.pop(device, None)
         address = self._address_of(device)
@@ -405,7 +386,7 @@ class BleTransport:
             address = previous.address
         if previous is not None:
             previous.channel.close()
-        link = _Link(channel, peer, address)
+        link = Link(channel, peer, address)
         self._links[device] = link
         self._texts[address] = device
         self._prober.connected(device)
@@ -417,14 +398,14 @@ class BleTransport:
         elif self._settings.auto_connect:
             self._adopt(link)
 
-    def _adopt(self, link: _Link) -> None:
+    def _adopt(self, link: Link) -> None:
         """Tell the node of somebody new: at once when we came to them, after a while when they came to us."""
         if not link.channel.inbound:
             self._host.neighbour_found(self, link.address, link.peer.xonly)
         else:
             self._reactor.callLater(ADOPT_SECS, self._adopt_silent, link)
 
-    def _adopt_silent(self, link: _Link) -> None:
+    def _adopt_silent(self, link: Link) -> None:
         if link.channel.is_open and not link.heard:
             self._host.neighbour_found(self, link.address, link.peer.xonly)
             self._host.burst_ended()
@@ -474,12 +455,12 @@ class BleTransport:
     def _address_of(self, device: str) -> str:
         return format_address(self._settings.adapter, device)
 
-    def _rename(self, link: _Link, device: str, address: str) -> None:
+    def _rename(self, link: Link, device: str, address: str) -> None:
         """Let the node call the channel by the text it dials, whatever its spelling."""
         link.address = address
         self._texts[address] = device
 
-    def _forget(self, link: _Link) -> None:
+    def _forget(self, link: Link) -> None:
         device = link.channel.peer
         del self._links[device]
         self._texts = {text: known for text, known in self._texts.items() if known != device}
