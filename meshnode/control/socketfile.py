@@ -12,7 +12,7 @@ from collections.abc import Mapping
 GROUP = "fips"
 SOCKET_MODE = 0o770
 DIRECTORY_MODE = 0o750
-BACKLOG = 50
+BACKLOG = 256
 LONGEST_PATH = 107
 """Bytes of a Unix socket's path: sun_path without the NUL at its end."""
 
