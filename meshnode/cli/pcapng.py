@@ -1,4 +1,4 @@
-"""Writing capture files that Wireshark, tcpdump and scapy read: pcapng with a comment on every packet."""
+"""Writing capture files that Wireshark and scapy read: pcapng with a comment on every packet."""
 
 from __future__ import annotations
 

@@ -62,13 +62,16 @@ def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[size:]
 
 
-def test_a_file_holds_the_frames_with_comments(run: Run, frames: list[dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("options", "kinds"), [([], [147]), (["--decrypt"], [147, 229])])
+def test_a_file_holds_the_frames_with_comments(
+    run: Run, frames: list[dict[str, Any]], tmp_path: Path, options: list[str], kinds: list[int]
+) -> None:
     file = tmp_path / "mesh.pcapng"
-    status, out, _err = run("capture", "--pcap", str(file))
+    status, out, _err = run("capture", "--pcap", str(file), *options)
     assert (status, out) == (0, "")
     (section, *interfaces, first, second) = blocks(file.read_bytes())
     assert section[0] == 0x0A0D0D0A
-    assert [(kind, struct.unpack_from("<H", body)[0]) for kind, body in interfaces] == [(1, 147), (1, 229)]
+    assert [(kind, struct.unpack_from("<H", body)[0]) for kind, body in interfaces] == [(1, kind) for kind in kinds]
     for (kind, body), event in ((first, recorded("msg1")), (second, recorded("TreeAnnounce"))):
         interface, high, low, captured, original = struct.unpack_from("<IIIII", body)
         frame = bytes.fromhex(event["frame"])

@@ -45,7 +45,7 @@ def _capture(options: argparse.Namespace) -> None:
             _show(_limited(rows, options.count, counts))
         else:
             with _output(options.pcap) as file:
-                _write(_limited(rows, options.count, counts), file)
+                _write(_limited(rows, options.count, counts), file, options.decrypt)
     lost = f", {counts.lost} more were lost: the node had too much to do" if counts.lost else ""
     print(f"{counts.frames} frames{lost}", file=sys.stderr)
 
@@ -78,10 +78,11 @@ def _show(rows: Iterator[dict[str, Any]]) -> None:
         print(f"{moment}.{row['time_us'] % 1_000_000:06d} {_line(row)}", flush=True)
 
 
-def _write(rows: Iterator[dict[str, Any]], file: BinaryIO) -> None:
+def _write(rows: Iterator[dict[str, Any]], file: BinaryIO, decrypt: bool) -> None:
     from ..frames import ipv6_packet
 
-    interfaces = [("link frames", LINKTYPE_FRAMES), ("inside", LINKTYPE_IPV6)]
+    # tcpdump refuses files with interfaces of two kinds, so there is the second one only where it is used.
+    interfaces = [("link frames", LINKTYPE_FRAMES)] + [("inside", LINKTYPE_IPV6)] * decrypt
     capture = CaptureFile(file, "meshctl capture", interfaces)
     capture.flush()
     flushed = time.monotonic()
