@@ -85,9 +85,12 @@ class AnnounceExchange:
         return neighbour.position
 
     def send(self, neighbour: Neighbour, now: float) -> None:
-        """Announce our position to one peer now, or as soon as the interval since the last announce has passed."""
+        """Announce our position to one peer now, or as soon as the interval since the last announce has passed.
+
+        That we lost a root is told at once: while that waits, others hang themselves below a path that is no more.
+        """
         outgoing = neighbour.announce
-        if now < outgoing.ready_at(self._interval):
+        if now < self._ready_at(neighbour):
             outgoing.pending = True
             self.counters.rate_limited += 1
             return
@@ -99,6 +102,7 @@ class AnnounceExchange:
         self._send(neighbour.address, message)
         self.counters.sent += 1
         outgoing.sent_at = now
+        neighbour.root_sent = self._tree.root
         if self._tree.sequence != neighbour.sequence_sent:
             neighbour.sequence_sent = self._tree.sequence
             outgoing.repeats = 0
@@ -117,12 +121,17 @@ class AnnounceExchange:
     def flush(self, now: float) -> None:
         """Send the pending announces whose interval has passed."""
         for neighbour in self._neighbours.values():
-            if neighbour.announce.pending and now >= neighbour.announce.ready_at(self._interval):
+            if neighbour.announce.pending and now >= self._ready_at(neighbour):
                 self.send(neighbour, now)
 
     def next_deadline(self) -> float | None:
-        waiting = (n.announce.ready_at(self._interval) for n in self._neighbours.values() if n.announce.pending)
+        waiting = (self._ready_at(n) for n in self._neighbours.values() if n.announce.pending)
         return min(waiting, default=None)
+
+    def _ready_at(self, neighbour: Neighbour) -> float:
+        """When the next announce may leave: bad news need not wait, and comes at most once for each good one."""
+        bad_news = neighbour.root_sent is not None and self._tree.root > neighbour.root_sent
+        return 0.0 if bad_news else neighbour.announce.ready_at(self._interval)
 
 
 def _believable(message: TreeAnnounce) -> bool:

@@ -100,6 +100,7 @@ class Neighbour:
     filter_received_at: float | None = None
     filter_sent: int | None = None
     sequence_sent: int = 0
+    root_sent: NodeAddr | None = None
     doubtful: bool = False
     poor: bool = False
     trusted: bool = True

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from meshnode.identity import Identity
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
 from meshnode.mesh.mmp.quality import CostRange
-from meshnode.mesh.neighbour import Neighbours, Position
+from meshnode.mesh.neighbour import Neighbours
 from meshnode.mesh.review import ParentReview
 from meshnode.mesh.settings import TreeSettings
 from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
@@ -220,16 +220,15 @@ class Tree:
 
     def should_be_root(self) -> bool:
         """Whether no peer offers a root smaller than ourselves."""
-        return all(self.me <= position.root for position in self._positions().values())
+        return all(self.me <= path[-1] for path in self._plausible_paths().values())
 
     def better_parent(self, now: float) -> NodeAddr | None:
         """The parent to switch to, with the vetoes of section 3.8 applied."""
-        positions = self._positions()
         choice = evaluate_parent(
             self.me,
             None if self.is_root else self.parent,
             self.root,
-            {address: position.coordinates for address, position in positions.items()},
+            self._plausible_paths(),
             self._costs(),
             self._settings.parent_hysteresis,
         )
@@ -275,11 +274,30 @@ class Tree:
         own = AncestryEntry(self.me, self.sequence, self.timestamp)
         return TreeAnnounce(self.sequence, self.timestamp, self.parent, [own, *self._ancestry], self._signature)
 
-    def _positions(self) -> dict[NodeAddr, Position]:
+    def _plausible_paths(self) -> dict[NodeAddr, Coordinates]:
+        """The paths of the peers, without those another peer on the way contradicts; all of them if none is left.
+
+        When a root dies, its old paths live on in announcements that nobody has had time to take back, and nodes would
+        try one after the other, each longer than the last, for half a minute in a mesh of a hundred. A peer that says
+        something else about itself than a path through it does is right. What the parent is behind with, it will tell.
+        """
+        paths = self._paths()
+        parent = None if self.is_root else self.parent
+        plausible = {a: path for a, path in paths.items() if a == parent or not self._contradicted(path)}
+        return plausible or paths
+
+    def _contradicted(self, path: Coordinates) -> bool:
+        for index, address in enumerate(path[1:], 1):
+            neighbour = self._neighbours.get(address)
+            if neighbour is not None and neighbour.position is not None and not neighbour.doubtful:
+                return neighbour.position.coordinates != path[index:]
+        return False
+
+    def _paths(self) -> dict[NodeAddr, Coordinates]:
         """Where the peers are; the word of distrusted ones counts only when there are no others."""
-        placed = {a: n for a, n in self._neighbours.items() if n.position is not None}
-        trusted = {a: n.position for a, n in placed.items() if n.trusted and n.position is not None}
-        return trusted or {a: n.position for a, n in placed.items() if n.position is not None}
+        placed = {a: (n.position.coordinates, n.trusted) for a, n in self._neighbours.items() if n.position is not None}
+        trusted = {a: path for a, (path, is_trusted) in placed.items() if is_trusted}
+        return trusted or {a: path for a, (path, _) in placed.items()}
 
     def _costs(self) -> dict[NodeAddr, float]:
         costs = ((address, self._cost(address)) for address in self._neighbours)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 
-from tests.rigs import meshes, sweeps
+from tests.rigs import meshes, sweeps, traffic
 from tests.rigs.labs import Lab
 from tests.rigs.meshes import Cable, Edge, Mesh
 from tests.rigs.nodes import Node
@@ -104,6 +105,52 @@ def test_a_partition_leaves_two_meshes_and_its_end_one(lab: Lab, measured: Measu
             cable.mend()
         _heals(mesh, echoes, [], "merged", measured)
         _settles(mesh, [], "merge", measured)
+
+
+def test_two_neighbours_whose_cable_is_cut_go_on_by_the_third(lab: Lab, measured: Measured) -> None:
+    """A path that breaks at its origin: the session was established, and neither end has anybody to tell it."""
+    with _running(lab, meshes.ring(3)) as (mesh, echoes):
+        mesh.cables[0].cut()
+        _heals(mesh, echoes, [mesh.cables[0]], "the cable between two neighbours cut", measured)
+
+
+def test_a_path_that_swallows_long_datagrams_stalls_no_stream(lab: Lab, measured: Measured) -> None:
+    """The path is narrower than configured and says nothing; the TUN has the room for what does not fit."""
+    mesh = Mesh(lab, meshes.row(3), settings={"tun": {"mtu": 1390}})
+    first, last = mesh.nodes[0], mesh.nodes[-1]
+    with relayed(mesh.cables[1]) as relay:
+        mesh.start()
+        sweeps.introduce(mesh.nodes)
+        with sweeps.echoes(mesh.nodes) as echoes:
+            echoes.all_answer(mesh.pairs(), _START_LIMIT)
+            wide = traffic.transfer(first.host, last.host, last.address, 1_000_000)
+            for direction in (relay.there, relay.back):
+                direction.longest = 1400
+            there = traffic.transfer(first.host, last.host, last.address, 1_000_000)
+            back = traffic.transfer(last.host, first.host, first.address, 1_000_000)
+    measured(f"1 MB in {wide.seconds:.1f} s, narrow {there.seconds:.1f} s, and back {back.seconds:.1f} s")
+    assert wide.intact
+    assert there.intact
+    assert back.intact
+
+
+def test_a_tree_does_not_flap_on_links_that_merely_lose(lab: Lab, is_long: bool, measured: Measured) -> None:
+    if not is_long:
+        pytest.skip("watches a tree for a minute: set MESHNODE_LONG=1")
+    mesh, foot = _diamond(lab)
+    with relayed(mesh.cables[2], delay=0.005) as left, relayed(mesh.cables[3], delay=0.005) as right:
+        mesh.start()
+        mesh.wait_linked()
+        for relay in (left, right):
+            relay.both(delay=0.005, loss=0.2)
+        parents = []
+        for _ in range(60):
+            pause(1)
+            parents.append(meshes.parent_of(foot, mesh.nodes))
+        changes = sum(1 for before, after in pairwise(parents) if before is not after)
+    measured(f"{changes} changes of parent in a minute with 20 % loss on both ways")
+    assert changes <= 2
+    assert None not in parents
 
 
 def test_a_short_cut_of_the_only_cable_costs_little_more_than_its_length(lab: Lab, measured: Measured) -> None:

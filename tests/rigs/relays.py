@@ -25,10 +25,14 @@ _LONGEST_WAIT = 0.05
 
 @dataclass
 class Direction:
-    """What happens to datagrams of one direction; may be changed while they flow."""
+    """What happens to datagrams of one direction; may be changed while they flow.
+
+    Those of more than `longest` bytes are swallowed, as by a narrow path whose routers are not allowed to say so.
+    """
 
     delay: float = 0.0
     loss: float = 0.0
+    longest: int = 65535
 
 
 @dataclass
@@ -92,7 +96,7 @@ class Relay:
                 datagram, sender = (self._front if outward else self._rear).recvfrom(65535)
                 if outward:
                     self._client = sender
-                if self._random.random() >= direction.loss:
+                if len(datagram) <= direction.longest and self._random.random() >= direction.loss:
                     due = time.monotonic() + direction.delay
                     heappush(self._waiting, (due, next(self._number), outward, datagram))
 

@@ -126,6 +126,54 @@ def test_a_worse_root_is_answered() -> None:
     assert node.said() == []  # stale announces are not answered
 
 
+def test_a_path_that_a_peer_on_it_contradicts_is_not_taken() -> None:
+    """Spec 03, section 3.5 leaves it to us whom to believe: 5 still counts on what 6 has taken back."""
+    node = Node(4, [6, 5])
+    node.hear(6, 1)
+    node.hear(5, 6, 0)
+    assert node.router.tree.root == ADDRESSES[1]
+    node.hear(6, 0, sequence=2)
+    assert node.router.tree.root == ADDRESSES[0]
+
+
+def test_a_parent_that_is_behind_with_its_path_is_waited_for() -> None:
+    node = Node(4, [5, 6])
+    node.hear(5, 6, 0)
+    assert node.router.tree.parent == ADDRESSES[5]
+    node.hear(6, 1)
+    node.hear(6, 2, 1, sequence=2)
+    assert node.router.tree.parent == ADDRESSES[5]
+
+
+def test_contradicted_paths_are_better_than_none() -> None:
+    """Each of the two hangs below the other, by its own word; what a silent one said proves nothing."""
+    node = Node(4, [5, 6])
+    node.hear(6, 5, 0)
+    node.hear(5, 6, 0)
+    assert node.router.tree.root == ADDRESSES[0]
+    node = Node(4, [5, 6])
+    node.hear(6, 1)
+    node.router.set_trust(ADDRESSES[6], True, True, node.now, WALL)
+    node.hear(5, 6, 0)
+    assert node.router.tree.parent == ADDRESSES[5]
+
+
+def test_the_loss_of_a_root_is_told_at_once_and_its_return_after_the_interval() -> None:
+    """Spec 03, section 3.10: others take what we told for true until they hear otherwise."""
+    node = Node(4, [1, 5])
+    node.pass_time(1)
+    node.hear(1, 0)
+    assert (5, TREE) in node.said()
+    node.pass_time(0.01)
+    node.hear(1, sequence=2)
+    assert (5, TREE) in node.said()
+    node.pass_time(0.01)
+    node.hear(1, 0, sequence=3)
+    assert (5, TREE) not in node.said()
+    node.pass_time(0.5)
+    assert (5, TREE) in node.said()
+
+
 def test_becoming_root_when_the_only_smaller_one_disappears() -> None:
     node = Node(1, [3])
     node.hear(3, 0)
