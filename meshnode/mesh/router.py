@@ -429,7 +429,7 @@ class Router:
             if destination != self.me:
                 self._learn(source, source_path, peer, now)
                 self._learn(destination, destination_path, peer, now)
-            elif payload[offset] and self.coordinate_cache.get(source, now) is None:
+            elif payload[offset] and self.next_hop(source, now) is None:  # what we know of it, if anything, is no use
                 self._learn(source, source_path, peer, now)
         elif verdict is not Verdict.PLAIN:
             self.counters.warm_malformed_packets += 1

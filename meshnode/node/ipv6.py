@@ -11,6 +11,8 @@ from meshnode.mesh.session import Delivery, Queued, SessionLayer
 from .transports import TransportTable
 
 SHIM_PORT = 256
+MAX_LONG = 64
+_SMALLEST_MTU = 1280  # of any IPv6 path: nobody can be told to send less
 
 Originate = Callable[[bytes, list[bytes], float], bool]
 """`originate(destination, messages, now)` sends session messages; False when there is no route."""
@@ -36,6 +38,7 @@ class Ipv6Service:
         self._originate = originate
         self._open = open_session
         self._clock = clock
+        self._long: dict[bytes, bytes] = {}  # the last long packet for each of some mesh addresses
 
     # -- from the host
 
@@ -50,9 +53,13 @@ class Ipv6Service:
         limit = self._transports.mtu
         if session is not None and session.established:
             limit = min(limit, session.path_mtu.current)
-        packets = self._fitting(packets, effective_ipv6_mtu(limit))
-        if not packets:
-            return
+        longest, mtu = max(packets, key=len), effective_ipv6_mtu(limit)
+        if len(longest) > _SMALLEST_MTU:
+            self._remember(destination, longest)
+        if len(longest) > mtu:
+            packets = self._fitting(packets, mtu)
+            if not packets:
+                return
         payloads = shim_payloads(packets)
         if session is None or not session.established:
             self._wait(identity.node_addr, payloads, packets, now)
@@ -70,10 +77,25 @@ class Ipv6Service:
         for payload, packet in zip(payloads, packets, strict=True):
             self._sessions.queue(remote, Queued(SHIM_PORT, SHIM_PORT, payload, packet), now)
 
+    def _remember(self, destination: bytes, packet: bytes) -> None:
+        """Keep a long packet, in case its way turns out to be narrower than we know."""
+        if destination not in self._long and len(self._long) >= MAX_LONG:
+            del self._long[next(iter(self._long))]
+        self._long[destination] = packet
+
+    def path_narrowed(self, destination: bytes, frame_mtu: int) -> None:
+        """The way to a mesh address carries no frames of more than `frame_mtu` bytes.
+
+        Whoever sent a longer packet lately is told now. Else it would learn that only when it sends another one, and a
+        stalled TCP waits for that up to a minute.
+        """
+        packet, mtu = self._long.get(destination), effective_ipv6_mtu(frame_mtu)
+        if packet is not None and len(packet) > mtu and self.adapter is not None:
+            del self._long[destination]
+            self.adapter.packet_too_big(packet, mtu)
+
     def _fitting(self, packets: list[bytes], mtu: int) -> list[bytes]:
         """The packets of at most `mtu` bytes; the senders of the others learn the limit."""
-        if len(max(packets, key=len)) <= mtu:
-            return packets
         if self.adapter is not None:
             for packet in packets:
                 if len(packet) > mtu:

@@ -83,9 +83,11 @@ class PathMtus:
                 self.clamp(remote, mtu)
 
     def clamp(self, node_addr: bytes, mtu: int | None) -> None:
-        """Let TCP with `node_addr` agree on segments that fit into frames of `mtu` bytes; None forgets it."""
+        """Let TCP with `node_addr` keep to segments that fit into frames of `mtu` bytes; None forgets it."""
         if self._ipv6.adapter is not None:
             self._ipv6.adapter.set_path_mtu(b"\xfd" + node_addr[:15], mtu)
+        if mtu is not None:
+            self._ipv6.path_narrowed(b"\xfd" + node_addr[:15], mtu)
 
     def release(self, node_addr: bytes) -> None:
         """Forget a learnt path MTU; a direct peer's is that of its link."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from meshnode.node.ipv6 import MAX_LONG
 from meshnode.transports.memory import LinkQuality
 
 from .healing_rig import Edge, HealingNet, Transfer
@@ -46,6 +47,29 @@ def test_a_path_that_was_narrow_from_the_beginning_is_known_before_it_is_used() 
     net.run(8)
     transfer = Transfer(net, "a", "c", FULL)
     assert transfer.run(50, within=4) < 3
+
+
+def test_a_sender_that_waits_is_told_at_once_and_once() -> None:
+    """A stalled TCP would send the next long packet, and hear of the limit, only after many seconds."""
+    net = started()
+    a, c = net["a"], net["c"]
+    a.send(c, b"." * (FULL - 40))
+    net.run(1)
+    assert a.icmp() == []
+    for _ in range(2):
+        a.node.path_mtus.clamp(c.identity.node_addr, 1400)
+    assert a.icmp() == [(2, 0)]
+    a.node.path_mtus.clamp(c.identity.node_addr, 1360)
+    assert a.icmp() == [(2, 0)]
+
+
+def test_what_is_remembered_of_long_packets_is_bounded() -> None:
+    net = started()
+    service = net["a"].node.ipv6
+    for number in range(2 * MAX_LONG):
+        service.send_ipv6(b"\xfd" + number.to_bytes(15, "big"), [bytes(1400)])
+    net["a"].send(net["c"], b"." * (FULL - 40))
+    assert len(service._long) <= MAX_LONG
 
 
 def test_the_other_side_learns_the_limit_even_if_it_never_probes() -> None:

@@ -387,6 +387,19 @@ def test_coordinates_are_learned_from_passing_messages(payload: bytes) -> None:
     assert router.coordinates_for(addr(22), 0.0) == path([22, 1, 0])
 
 
+def test_a_handshake_teaches_where_its_sender_is_only_if_we_could_not_answer() -> None:
+    """Coordinates below a dead root are as good as none; those that lead somewhere are not given up for a claim."""
+    node = Node(3, [1])
+    node.hear(1, 0)
+    root = ADDRESSES[0]
+    places = b"\2\0" + addr(21) + root + b"\1\0" + node.router.me
+    claim = bytes((1, 0, 0, 0, 0)) + places + b"\x21\0" + bytes(33)
+    for known, is_believed in (([addr(21), addr(99)], True), ([addr(21), addr(98), root], False)):
+        node.router.coordinate_cache.insert(addr(21), known, node.now)
+        node.router.warm(claim, 0, addr(21), node.router.me, node.now, ADDRESSES[1])
+        assert node.router.coordinates_for(addr(21), node.now) == ([addr(21), root] if is_believed else known)
+
+
 @pytest.mark.parametrize(
     "payload",
     [

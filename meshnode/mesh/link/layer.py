@@ -282,7 +282,7 @@ class LinkLayer:
     ) -> None:
         """Draw the report's conclusions about the size of frames."""
         limit, quality = probe.limit, peer.measurement.quality
-        swallowed = probe.report(before, report, peer.current, now)
+        swallowed = probe.report(before, report, peer.current, now, peer.measurement.smoothed_loss or 0.0)
         if swallowed:
             quality.discount(swallowed)
         elif quality.lost_since is not None:

@@ -5,8 +5,9 @@ row it missed. So a train of padded Heartbeats with consecutive counters says al
 the peer missed is as long as the train, nothing of that size arrives. Twice the same, and a train of falling sizes
 follows: as many of them as are missed from the front are too long.
 
-Losses of other causes hardly ever take whole trains twice; where there are many, a report says nothing, unless the
-frames that did arrive were short ones. Towards a peer that never reports nothing is ever concluded.
+Losses of other causes hardly ever take whole trains twice, or three times on a link that loses much; where there are
+many, a report says nothing, unless the frames that did arrive were short ones. Towards a peer that never reports
+nothing is ever concluded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 from meshnode.wire.reports import ReceiverReport
 
-CHECK_FRAMES = (4, 8)  # the second time more, against chance
+CHECK_FRAMES = (4, 8, 8)  # the second time more, against chance; the third time only where much else is lost
 COPIES = 2
 SMALLEST = 576
 INTERIM = 1357  # carries the smallest MTU that IPv6 has
@@ -32,6 +33,7 @@ MAX_EAGER_INTERVAL = 64.0
 ANSWER_TIME = 8.0
 OTHER_LOSSES = 3
 MANY_LOST = 4
+LOSSY = 0.1
 
 
 class Train:
@@ -93,10 +95,12 @@ class MtuProbe:
         pause = max(EAGER_INTERVAL, self._eager / 4) if many else self._eager
         self._next = min(self._next, max(now, self._looked_at + pause))
 
-    def report(self, before: ReceiverReport, report: ReceiverReport, epoch: object, now: float) -> int:
+    def report(
+        self, before: ReceiverReport, report: ReceiverReport, epoch: object, now: float, loss: float = 0.0
+    ) -> int:
         """Digest two consecutive reports; returns how many frames were lost to their size, for the loss statistics.
 
-        `limit` may be another one afterwards.
+        `loss` is the share of frames the link loses in the long run. `limit` may be another one afterwards.
         """
         train = self._train
         if train is None or report.highest_counter < train.last:
@@ -109,7 +113,7 @@ class MtuProbe:
         if self._ladder:
             self._climbed(missed, now)
         else:
-            self._checked(missed == len(train.sizes), now)
+            self._checked(missed == len(train.sizes), loss > LOSSY, now)
         return missed
 
     def _unclear(self, now: float) -> None:
@@ -121,14 +125,14 @@ class MtuProbe:
         else:
             self._next = now + EAGER_INTERVAL
 
-    def _checked(self, failed: bool, now: float) -> None:
-        """The verdict on the configured size."""
+    def _checked(self, failed: bool, lossy: bool, now: float) -> None:
+        """The verdict on the configured size; a `lossy` link loses whole trains by chance."""
         if not failed:
             self.limit = self.configured
             self._eager = min(self._eager * 2, MAX_EAGER_INTERVAL)
             self._rest(now)
-        elif self._failures == 0:
-            self._failures = 1
+        elif self._failures == 0 or (self._failures == 1 and lossy):
+            self._failures += 1
             self._next = now
         elif self.limit not in (self.configured, INTERIM, SMALLEST):
             self._rest(now)  # known already
