@@ -19,6 +19,7 @@ from tests.rigs.carriers import (
     PluginCarrier,
     Ring,
     TcpCarrier,
+    TorCarrier,
     UdpCarrier,
 )
 from tests.rigs.labs import Lab
@@ -37,7 +38,8 @@ def test_every_pair_talks_over_every_carrier_and_each_may_be_cut(
     lab: Lab, is_long: bool, measured: Measured, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     program = install_example(tmp_path_factory.mktemp("plugin") / "venv")
-    kinds: list[type[Carrier]] = [UdpCarrier, TcpCarrier, EthernetCarrier, PluginCarrier, LanCarrier, BleCarrier]
+    kinds: list[type[Carrier]] = [UdpCarrier, TcpCarrier, EthernetCarrier, TorCarrier]
+    kinds += [PluginCarrier, LanCarrier, BleCarrier]
     with closing(Ring(lab, kinds, [program])) as ring, sweeps.echoes(ring.nodes) as echoes:
         begin = time.monotonic()
         ring.start()

@@ -12,6 +12,8 @@ from tests.rigs.hosts import Bridge, cable, wire
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Node, Program, merged
 from tests.rigs.serial import SerialCable
+from tests.rigs.tor import TorNetwork
+from tests.rigs.waiting import wait_until
 
 
 class Carrier:
@@ -186,6 +188,41 @@ class BleCarrier(Carrier):
 
     def close(self) -> None:
         self.air.close()
+
+
+class TorCarrier(Carrier):
+    """A private Tor network on a host of its own, and a Tor beside either node; the right one is an onion service.
+
+    To cut it, the Tor of the left node is killed.
+    """
+
+    kind = "tor"
+    port: ClassVar[int] = 8443
+
+    def lay(self) -> None:
+        hub = self.lab.host("tor-hub")
+        bridge = Bridge(hub, "10.98.0")
+        hub.ip("addr add 10.98.0.1/24 dev br0")
+        for node in (self.left, self.right):
+            bridge.join(node.host, "tor0")
+        self.network = TorNetwork(self.lab.directory / "tor", hub, "10.98.0.1")
+        self.caller = self.network.client(self.left.host)
+        self.service = self.network.client(self.right.host, self.port, f"127.0.0.1:{self.port}")
+        files = {"hostname_file": str(self.service.hostname_file), "bind_addr": f"127.0.0.1:{self.port}"}
+        wait_until(self.service.hostname_file.exists, 20, "the onion service has its name")
+        self._give(self.left, {}, [self._peer(f"{self.service.hostname}:{self.port}")])
+        self._give(self.right, {"mode": "directory", "directory_service": files, "advertised_port": self.port})
+
+    def wait_ready(self) -> None:
+        self.network.wait_ready()
+        onion = self.service.hostname
+        wait_until(lambda: self.caller.reaches(onion, self.port), 60, "the onion service is found", interval=1.0)
+
+    def cut(self) -> None:
+        self.caller.stop()
+
+    def mend(self) -> None:
+        self.caller.start()
 
 
 class Ring:
