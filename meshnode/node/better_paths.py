@@ -23,7 +23,7 @@ PAUSE_SECS, MAX_PAUSE_SECS = 5.0, 300.0
 
 @dataclass(slots=True)
 class _Search:
-    """Better paths of one peer, to be tried at `due`. `pause` doubles while they lead nowhere; `vain` counts attempts."""
+    """Better paths of one peer, to be tried at `due`. `pause` doubles while they lead nowhere; `vain` counts that."""
 
     paths: list[Path]
     due: float
