@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,11 @@ from meshnode.config.features import unsupported
 from meshnode.config.guard_sections import HooksSection
 from meshnode.config.live import is_live
 from meshnode.config.load import Loaded
+from meshnode.config.plain import PlainReader
 from meshnode.config.schema import Config
 from meshnode.config.shown import differing, take_over
 from meshnode.config.validate import CONTEXT, advice, validate
+from meshnode.config.yaml12 import Cursor
 from meshnode.hooks import HookError, Hooks
 from meshnode.identity import Identity, IdentityError
 from meshnode.ipv6.hosts import HostMap
@@ -90,8 +92,10 @@ class Reload:
 
     def _apply(self, new: Config) -> tuple[list[str], list[str]]:
         running = self._running
-        changed = list(differing(running.config, new))
-        applied = [path for path in changed if is_live(path)]
+        changed = [*differing(running.config, new), *_plugins_differing(running.config, new)]
+        plugins = {f"transports.{kind}" for kind in {*running.config.transports.others, *new.transports.others}}
+        waiting = [path for path in changed if path in plugins or not is_live(path)]
+        applied = [path for path in changed if path not in waiting]
         if any(path.startswith("meshnode.hooks") for path in applied):
             self._hook(new.meshnode.hooks)  # may be refused, so it comes first
         old_peers = running.peers_of(running.config)
@@ -99,7 +103,7 @@ class Reload:
         for section, apply in self._appliers(old_peers).items():
             if any(path == section or path.startswith(f"{section}.") for path in applied):
                 apply()
-        return applied, [path for path in changed if not is_live(path)]
+        return applied, waiting
 
     def _appliers(self, old_peers: list[PeerConfig]) -> Mapping[str, Callable[[], None]]:
         """What has to be done when a key of a section changed, beside keeping its new value."""
@@ -162,6 +166,22 @@ class Reload:
         if peer is not None and not peer.inbound:
             node.peering.disconnect(identity)
             node.run(lambda now: node.links.disconnect(peer, DisconnectReason.CONFIGURATION_CHANGE, now))
+
+
+def _plugins_differing(old: Config, new: Config) -> Iterator[str]:
+    """Sections of transports from plug-ins that are other ones in `new`; those only a restart makes anew."""
+    before, after = old.transports.others, new.transports.others
+    for kind in sorted(before.keys() | after.keys()):
+        if _plain(before.get(kind)) != _plain(after.get(kind)):
+            yield f"transports.{kind}"
+
+
+def _plain(at: Cursor | None) -> Any:
+    """What a section says, or what is wrong with it."""
+    try:
+        return None if at is None else PlainReader().value(at)
+    except ConfigError as error:
+        return error.reason
 
 
 def _copy(section: object, settings: Any) -> None:

@@ -236,6 +236,15 @@ def udp_of(rig: Rig) -> list[Any]:
     return [transport for transport in rig.a.node.transports if transport.kind == "udp"]
 
 
+def test_a_transport_of_a_plug_in_waits_for_a_restart(rig: Rig) -> None:
+    udp = rig.settings["transports"]["udp"]
+    for section in ({"wings": 2}, {"wings": 4}):
+        rig.write(transports={"udp": udp, "pigeon": section})
+        assert rig.reload()["needs_restart"] == ["transports.pigeon"]
+    rig.write()
+    assert rig.reload()["needs_restart"] == []
+
+
 def test_peers_of_a_transport_that_goes_are_told_and_looked_for_elsewhere(rig: Rig) -> None:
     node = rig.a.node
     node.run(lambda now: node.links.leave_transport(rig.a.transport.transport_id, "gone", now))
