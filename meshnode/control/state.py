@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -104,7 +105,7 @@ class NodeState:
         """Carry out `command`. Raises or fails with `CommandError`."""
         query = QUERIES.get(command)
         if query is not None:
-            return query(View.of(self._node))
+            return _limited(query(View.of(self._node)), params)
         action = self._commands.get(command)
         if action is None:
             raise CommandError(f"unknown command: {command}")
@@ -139,3 +140,11 @@ class NodeState:
     def _listening_sockets(self, params: Any) -> Deferred[Answer]:
         address = self._node.identity.peer.ipv6_text
         return self._in_thread(lambda: show_listening_sockets(address))
+
+
+def _limited(answer: Answer, params: Any) -> Answer:
+    """The answer with at most `limit` rows in each list, where that is given: screens cannot show tens of thousands."""
+    limit = params.get("limit") if isinstance(params, dict) else None
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        return answer
+    return {key: islice(value, limit) if isinstance(value, Iterator) else value for key, value in answer.items()}

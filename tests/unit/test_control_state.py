@@ -312,5 +312,13 @@ def test_an_unknown_command_is_named(chain: Chain) -> None:
         chain.operators[0].ask("inject_config")
 
 
+def test_a_limit_shortens_lists_and_nothing_else(chain: Chain) -> None:
+    operator = chain.operators[1]
+    assert len(operator.ask("show_peers")["peers"]) == 2
+    assert len(operator.ask("show_peers", {"limit": 1})["peers"]) == 1
+    assert operator.ask("show_tree", {"limit": 0})["peers"] == []
+    assert len(operator.ask("show_peers", {"limit": "x"})["peers"]) == 2
+
+
 def test_parameters_of_queries_are_ignored(chain: Chain) -> None:
     assert chain.operators[0].ask("show_transports", [1]) == chain.operators[0].ask("show_transports")

@@ -11,6 +11,7 @@ from ..client import Client, ToolError
 
 Question = tuple[str, Mapping[str, Any] | None]
 
+MOST_ROWS = 1000
 WINDOWS = (("10m", "1s"), ("1h", "1m"), ("24h", "1m"))
 METRICS = ("bytes_in", "bytes_out", "srtt_ms", "loss_rate")
 
@@ -39,7 +40,7 @@ class Look:
 
 def look(client: Client, tab: str, metric: str, window: tuple[str, str]) -> Look:
     """Ask what `tab` shows. A command the node does not know leaves a gap."""
-    questions: list[Question] = [(command, None) for command in TABS[tab]]
+    questions: list[Question] = [(command, {"limit": MOST_ROWS}) for command in TABS[tab]]
     if tab == "graphs":
         params = {"metric": metric, "window": window[0], "granularity": window[1]}
         questions.append(("show_stats_history_all_peers", params))

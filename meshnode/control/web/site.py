@@ -26,6 +26,9 @@ SHOWN = frozenset((
 ))  # fmt: skip
 CHANGING = frozenset(("connect", "disconnect", "peer_add", "peer_remove"))
 LARGEST_BODY = 4096
+MOST_ROWS = 500
+"""Rows of a list that a page is given; it could draw no more."""
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -105,8 +108,8 @@ class _Command(_Guarded):
 
 class _Shown(_Command):
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        params = {name.decode("ascii", "replace"): values[0].decode() for name, values in request.args.items()}
-        return self.execute(request, params or None)
+        params: dict[str, Any] = {n.decode("ascii", "replace"): v[0].decode() for n, v in request.args.items()}
+        return self.execute(request, {"limit": MOST_ROWS, **params})
 
 
 class _Changing(_Command):
