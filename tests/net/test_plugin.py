@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
-
 import pytest
 
 from tests.rigs import sweeps, traffic
 from tests.rigs.labs import Lab
-from tests.rigs.nodes import ROOT, Node, Program
+from tests.rigs.nodes import Node, Program
 from tests.rigs.serial import serial_cable
 
 pytestmark = pytest.mark.net
-
-EXAMPLE = ROOT / "examples" / "transport-serial"
-
-
-def install_example(directory: Path) -> Program:
-    """Make an environment that has our requirements and the example; return our node as it runs there."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
-    python = directory / "bin" / "python"
-    site = next(directory.glob("lib/python3*/site-packages"))
-    (site / "requirements.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT}\n")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", str(python)]
-    copy = shutil.copytree(EXAMPLE, directory.with_name("source"))  # building leaves traces beside the sources
-    subprocess.run([*pip, "install", "--no-deps", str(copy)], check=True, timeout=120)
-    return Program("meshnode with a plug-in", f"{shlex.quote(str(python))} -m meshnode --config {{config}}")
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return install_example(tmp_path_factory.mktemp("plugin") / "venv")
 
 
 def on_line(lab: Lab, name: str, program: Program | None, device: str) -> Node:
@@ -45,9 +19,9 @@ def on_line(lab: Lab, name: str, program: Program | None, device: str) -> Node:
     return node
 
 
-def test_two_nodes_on_a_serial_line(lab: Lab, program: Program) -> None:
+def test_two_nodes_on_a_serial_line(lab: Lab, with_plugin: Program) -> None:
     with serial_cable() as cable:
-        left, right = on_line(lab, "left", program, cable.left), on_line(lab, "right", program, cable.right)
+        left, right = on_line(lab, "left", with_plugin, cable.left), on_line(lab, "right", with_plugin, cable.right)
         left.settings["peers"].append(
             {"npub": right.npub, "addresses": [{"transport": "serial", "addr": cable.left}]},
         )
@@ -63,8 +37,8 @@ def test_two_nodes_on_a_serial_line(lab: Lab, program: Program) -> None:
         assert left.peers()[right.npub]["transport_type"] == "serial"
 
 
-def test_a_plugin_that_refuses_its_section_is_one_line(lab: Lab, program: Program) -> None:
-    node = on_line(lab, "node", program, "/dev/null")
+def test_a_plugin_that_refuses_its_section_is_one_line(lab: Lab, with_plugin: Program) -> None:
+    node = on_line(lab, "node", with_plugin, "/dev/null")
     node.settings["transports"] = {"udp": {}, "serial": {"device": 5}}
     node.start()
     node.wait_ready()
