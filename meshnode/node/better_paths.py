@@ -2,8 +2,8 @@
 
 A frame sealed with the keys of the link, sent along another path, makes the other side answer there (spec 01 section
 9.3); once something comes back that way, it is the path of the link. Nothing is lost meanwhile: the old path serves on.
-Releases of the reference know the keys of a link on one transport only, so where greetings lead nowhere, new keys are
-agreed on along the better path.
+Releases of the reference up to v0.4 know the keys of a link on one transport only: they take no notice, and are met
+over the better carrier when the link is made anew.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ from .peering import Peering
 from .transports import TransportTable
 
 FIRST_SECS = 2.0
-GREETINGS_IN_VAIN = 2
 PAUSE_SECS, MAX_PAUSE_SECS = 5.0, 300.0
 
 
 @dataclass(slots=True)
 class _Search:
-    """Better paths of one peer, to be tried at `due`. `pause` doubles while they lead nowhere; `vain` counts that."""
+    """Better paths of one peer, to be tried at `due`; `pause` doubles while they lead nowhere."""
 
     paths: list[Path]
     due: float
     pause: float = PAUSE_SECS
-    vain: int = 0
 
 
 class BetterPaths:
@@ -55,8 +53,7 @@ class BetterPaths:
             if now >= search.due:
                 search.due, search.pause = now + search.pause, min(search.pause * 2, MAX_PAUSE_SECS)
                 for path in paths:
-                    self._try(peer, path, search, now)
-                search.vain += 1
+                    self._try(peer, path, now)
         self._searches = searches
 
     def opened(self, path: Path, now: float) -> None:
@@ -64,7 +61,7 @@ class BetterPaths:
         for node_addr, search in self._searches.items():
             peer = self._links.peers.get(node_addr)
             if peer is not None and path in search.paths:
-                self._greet(peer, path, search, now)
+                self._links.greet(peer, path, now)
 
     def _better(self, peer: PeerLink) -> list[Path]:
         ranked = [
@@ -75,14 +72,9 @@ class BetterPaths:
             current = (min((rank[0] for rank in ranked), default=0), self._choice.cost(peer.path), peer.path)
         return [path for priority, cost, path in sorted(ranked) if (priority, cost) < current[:2]]
 
-    def _greet(self, peer: PeerLink, path: Path, search: _Search, now: float) -> None:
-        self._links.greet(peer, path, now)
-        if search.vain >= GREETINGS_IN_VAIN:
-            self._links.move_along(peer, path, now)
-
-    def _try(self, peer: PeerLink, path: Path, search: _Search, now: float) -> None:
+    def _try(self, peer: PeerLink, path: Path, now: float) -> None:
         connector = self._transports.connector(path[0])
         if connector is None or connector.is_connected(path[1]):
-            self._greet(peer, path, search, now)
+            self._links.greet(peer, path, now)
         else:
             connector.connect(path[1])

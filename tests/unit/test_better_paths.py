@@ -166,32 +166,6 @@ def test_a_better_way_that_works_in_one_direction_only_does_not_make_the_link_sw
     assert lost <= 4
 
 
-def test_a_peer_that_knows_the_keys_on_one_transport_only_is_moved_by_a_rekey() -> None:
-    """So do releases up to v0.4: what comes over another transport is not for them, but a handshake is."""
-    net = Net()
-    net.cut_udp()
-    net.b.start()
-    net.a.start(net.b, tcp=100, udp=100)
-    net.run(5)
-    old = net.b.link(net.a).current
-    deliver = net.b.node.links.receive
-
-    def receive(transport_id: int, address: str, frames: list[bytes], now: float) -> object:
-        strange = transport_id == net.b.udp.transport_id
-        known = [frame for frame in frames if not (strange and frame[0] == 0 and frame[4:8] == old.our_index)]
-        return deliver(transport_id, address, known, now)
-
-    net.b.node.links.receive = receive  # type: ignore[method-assign,assignment]
-    links = net.a.link(net.b), net.b.link(net.a)
-    net.mend_udp()
-    net.run(25)
-    assert net.carriers() == ("tcp", "tcp")
-    net.run(45)
-    assert net.carriers() == ("udp", "udp")
-    assert (net.a.link(net.b), net.b.link(net.a)) == links
-    net.talk()
-
-
 def test_a_path_that_the_peer_found_is_kept_when_ours_are_no_better() -> None:
     net = Net()
     net.a.start()

@@ -21,7 +21,6 @@ class Handshake:
 
     `peer` is None for a first dial and names the live link for a rekey. While it is `waiting`, the connection it will
     use is being opened and nothing was sent; on such a `reliable` path nothing has to be said twice in a hurry.
-    A rekey `via` another path than the peer's is to move the peer there.
     """
 
     __slots__ = (
@@ -38,7 +37,6 @@ class Handshake:
         "remote",
         "resends",
         "started",
-        "via",
         "waiting",
     )
 
@@ -65,7 +63,6 @@ class Handshake:
         self.next_resend = self.configured_resend = float("inf")
         self.early_frame_at: float | None = None
         self.waiting = self.reliable = False
-        self.via: Path | None = None
 
     def __repr__(self) -> str:
         return f"<Handshake {self.index.hex()} to {self.remote.short_npub} at {self.path[1]}>"

@@ -18,7 +18,6 @@ from .table import LinkTable
 _REKEY_DAMPENING = 30.0
 _PROBE_GAP = 1.0
 _LOST_ANSWER_SECS = 1.0
-_MOVE_SECS = 5.0
 _CURE_GAP = 60.0
 
 
@@ -68,14 +67,6 @@ class Initiator:
         """Start a rekey of `peer`, unless one is in flight."""
         if peer.rekey is None:
             peer.rekey = self._begin(peer.identity, peer.path, peer, now)
-
-    def move_along(self, peer: PeerLink, path: Path, now: float) -> None:
-        """Rekey `peer` along another path than its own, to be reached there afterwards, unless it is too early."""
-        if peer.rekey is not None or now - peer.established_at < MIN_REKEY_AGE:
-            return
-        peer.rekey = self._begin(peer.identity, path, peer, now)
-        if peer.rekey is not None:
-            peer.rekey.via = path
 
     def path_opened(self, path: Path, now: float) -> None:
         """The connection `path` stands for is open: send what waited for it, and again what was sent into the void."""
@@ -186,10 +177,10 @@ class Initiator:
             # The other side waits for a first frame before it takes us for alive.
             table.heartbeat(peer, now)
         elif handshake.peer is peer:
-            if path != peer.path and (peer.doubtful or path == handshake.via):
-                # Only the peer can have answered, just now, and nothing else reaches it, or it was asked to.
-                table.move(peer, path)
             if peer.doubtful:
+                if path != peer.path:
+                    # Only the peer can have answered, just now, and nothing else reaches it: it is there.
+                    table.move(peer, path)
                 table.spoke(peer, now)
             peer.last_heard = now
             table.cut_over(peer, epoch, now)
@@ -241,8 +232,6 @@ class Initiator:
     def _expiry(self, handshake: Handshake) -> float:
         if handshake.waiting:
             return float("inf")  # the transport bounds the time a connection takes to open
-        if handshake.via is not None:
-            return handshake.started + _MOVE_SECS
         return handshake.started + self._table.settings.rate_limit.handshake_timeout_secs
 
     def _deadline(self, handshake: Handshake) -> float:
@@ -252,7 +241,7 @@ class Initiator:
         return deadline
 
     def _resend(self, handshake: Handshake, now: float) -> None:
-        if handshake.peer is not None and handshake.via is None:
+        if handshake.peer is not None:
             handshake.path = handshake.peer.path
         self._table.outbound.append((handshake.path, handshake.frame))
         if handshake.peer is not None and handshake.peer.doubtful:

@@ -80,7 +80,6 @@ class LinkLayer:
         self._watch = Watch(self._table, self._initiator)
         self.dial = self._initiator.dial
         self.probe_elsewhere = self._initiator.probe_elsewhere
-        self.move_along = self._initiator.move_along
         self.show_ourselves = self._watch.show_ourselves
         self.woke = self._watch.woke
         self.limits_changed = self._responder.limits_changed
