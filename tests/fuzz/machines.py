@@ -6,13 +6,17 @@ and carries a packet between two honest neighbours of the liar.
 
 from __future__ import annotations
 
+from meshnode.identity import Identity
+from meshnode.mesh.announce import MAX_ANCESTRY
 from meshnode.mesh.link import PeerLink
 from meshnode.mesh.settings import MeshSettings
 from meshnode.sim.bounds import oversized
 from meshnode.sim.hostile import Liar
 from meshnode.wire.link import FLAG_CE, DisconnectReason
 from tests.fuzz.tape import Tape
+from tests.unit import mesh_rig
 from tests.unit.node_rig import MeshHost, MeshNet
+from tests.unit.session_rig import pair
 
 _MOST_STEPS = 60
 _PAUSES = (0.0, 0.0, 0.01, 0.3, 1.0, 5.0)
@@ -121,4 +125,56 @@ def hostile_peer(data: bytes) -> None:
     Scene(Tape(data)).run()
 
 
-MACHINES = {"hostile-peer": hostile_peer}
+def sessions(data: bytes) -> None:
+    """Two session layers that talk, and somebody who sends to both in either's name; afterwards they still talk."""
+    dice = Tape(data)
+    net, a, b = pair()
+    forger = Identity(bytes([9]) * 32)
+    lies = Liar(forger, [a.address, b.address], dice)
+    for _ in range(_MOST_STEPS):
+        if dice.over:
+            break
+        source, target = (a, b) if dice.randrange(2) else (b, a)
+        kind = dice.randrange(6)
+        if kind == 0:
+            net.run(dice.choice((0.1, 1.0, 3.0)))
+        elif kind == 1:
+            source.send(target, dice.randbytes(20))
+        else:
+            target.receive(dice.choice((source.address, forger.node_addr)), lies.session_message())
+    for _ in range(40):
+        a.send(b, b"still here")
+        b.send(a, b"still here")
+        net.run(1.0)
+        if b"still here" in a.received and b"still here" in b.received:
+            return
+    raise AssertionError("the two do not reach each other any more")
+
+
+def routers(data: bytes) -> None:
+    """A relay between two honest neighbours and a liar, who says anything about tree, filters and lookups."""
+    dice = Tape(data)
+    net = mesh_rig.MeshNet(4)
+    liar = dice.choice((0, 3))
+    honest = [n for n in range(4) if n not in (liar, 1)]
+    for n in (*honest, liar):
+        net.link(1, n)
+    net.run(3.0)
+    lies = Liar(net.identities[liar], [i.node_addr for i in net.identities], dice)
+    relay = net.routers[1]
+    for _ in range(2 * _MOST_STEPS):
+        if dice.over:
+            break
+        if dice.randrange(4):
+            message = dice.choice((lies.announce, lies.filter, lies.request, lies.response))()
+            relay.message(net.address(liar), message[0], message[1:], net.now, net.wall)
+        else:
+            net.run(dice.choice((0.0, 0.1, 1.0)))
+    net.run(2.0)
+    first, second = honest
+    assert net.route(1, first) == [1, first]
+    assert net.route(1, second) == [1, second]
+    assert len(relay.own_coordinates) <= MAX_ANCESTRY + 1
+
+
+MACHINES = {"hostile-peer": hostile_peer, "sessions": sessions, "routers": routers}
