@@ -98,6 +98,7 @@ def _trace(options: argparse.Namespace) -> int:
         "stages": probing.as_data(stages),
         "missing_link": link,
         "hops": hops,
+        "slow_step": slow_step(hops),
         "report": report,
     }
     lines = _trace_lines(options.peer, npub, stages, hops, report)
