@@ -61,7 +61,7 @@ def _settles(mesh: Mesh, without: Sequence[Node | Cable], what: str, measured: M
 
 def _returns(mesh: Mesh, echoes: Echoes, node: Node, measured: Measured) -> None:
     node.start()
-    node.wait_ready()
+    node.wait_ready(60)
     sweeps.introduce(mesh.nodes)
     _heals(mesh, echoes, [], f"{node.name} back", measured)
 
