@@ -143,6 +143,7 @@ class Node(TransportEvents):
         )
         self.connections = Connections(self.transports, self.links, self.peering, choice)
         self._alarm = Alarm(world.clock, self._on_alarm)
+        self._only_relayed = False  # whether nothing of the present burst was for us
         self._next_tick = now
 
     # -- life
@@ -205,7 +206,8 @@ class Node(TransportEvents):
         if not self.links.stirred:
             return
         # The frame that proves a peer alive often is its announcement: the router has to know the peer by then.
-        self._link_events(now)
+        changed = self._link_events(now)
+        self._only_relayed = True
         for peer, plaintexts, ce in runs:
             group: list[bytes] = []
             key = b""
@@ -218,7 +220,9 @@ class Node(TransportEvents):
                     group, key = [], plaintext_key
                 group.append(plaintext)
             self._dispatch(peer, group, ce, now)
-        self._settle(now)
+        # Relaying leaves nothing to do and moves no deadline; for single packets the look would be a third of the work.
+        if changed or not self._only_relayed or self.links.has_news:
+            self._settle(now)
 
     def burst_ended(self) -> None:
         """Flush everything queued since the last burst (`ITransportHost`)."""
@@ -237,6 +241,7 @@ class Node(TransportEvents):
         if message_type == SESSION_DATAGRAM:
             self.forwarding.receive(peer, plaintexts, ce, now)
             return
+        self._only_relayed = False
         for plaintext in plaintexts:
             if message_type in _ROUTER_TYPES:
                 self.router.message(peer.node_addr, message_type, plaintext[5:], now, self.world.wall())
@@ -253,6 +258,7 @@ class Node(TransportEvents):
         ce: bool,
         now: float,
     ) -> None:
+        self._only_relayed = False
         for delivery in self.sessions.receive(source, peer.node_addr, plaintexts, offset, path_mtu, ce, now):
             service = self.ports.get(delivery.destination_port)
             if service is not None:

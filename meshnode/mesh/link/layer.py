@@ -117,6 +117,12 @@ class LinkLayer:
         """Answered handshakes that are not proved yet."""
         return list(self._table.candidates)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to drain."""
+        table = self._table
+        return bool(table.outbound or table.events or table.notices)
+
     def drain_outbound(self) -> list[tuple[Path, bytes]]:
         table = self._table
         outbound, table.outbound = table.outbound, []
@@ -159,8 +165,7 @@ class LinkLayer:
             group.append(frame)
         if group:
             self._open_group(path, group, runs, now)
-        table = self._table
-        if runs or table.outbound or table.events or table.notices:
+        if runs or self.has_news:
             self.stirred = True
         return runs
 
