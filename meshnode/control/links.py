@@ -6,7 +6,6 @@ from itertools import chain
 from typing import Any
 
 from meshnode.mesh.link import Handshake, PeerLink
-from meshnode.mesh.link.candidate import Candidate
 from meshnode.mesh.neighbour import Neighbour
 from meshnode.transports.interfaces import ITransport, ITransportDetails
 
@@ -106,12 +105,12 @@ def _effective_depth(neighbour: Neighbour | None, cost: float | None, somebody_m
 
 
 def show_links(view: View) -> Answer:
+    """Links, and dials of ours. Who asked for a link and has not proved to be alive is shown nowhere."""
     links = view.node.links
     return {
         "links": chain(
             (_link_row(view, peer) for peer in list(links.peers.values())),
             (_dial_row(view, handshake) for handshake in links.handshakes),
-            (_candidate_row(view, candidate) for candidate in links.candidates),
         )
     }
 
@@ -122,7 +121,7 @@ def link_count(view: View) -> int:
 
 
 def handshake_count(view: View) -> int:
-    return len(view.node.links.handshakes) + len(view.node.links.candidates)
+    return len(view.node.links.handshakes)
 
 
 def _link_row(view: View, peer: PeerLink) -> dict[str, Any]:
@@ -139,37 +138,25 @@ def _link_row(view: View, peer: PeerLink) -> dict[str, Any]:
 
 def _dial_row(view: View, handshake: Handshake) -> dict[str, Any]:
     sent = 1 + handshake.resends
-    row = _unfinished(view, handshake.link_id, handshake.path, handshake.started, inbound=False)
+    row = _unfinished(view, handshake)
     row["stats"].update(packets_sent=sent, bytes_sent=sent * len(handshake.frame))
     return row
 
 
-def _candidate_row(view: View, candidate: Candidate) -> dict[str, Any]:
-    row = _unfinished(view, candidate.link_id, candidate.path, candidate.created, inbound=True)
-    row["stats"].update(packets_sent=1, bytes_sent=len(candidate.reply), last_recv_ms=row["created_at_ms"])
-    return row
-
-
-def _unfinished(view: View, link_id: int, path: tuple[int, str], since: float, *, inbound: bool) -> dict[str, Any]:
+def _unfinished(view: View, handshake: Handshake) -> dict[str, Any]:
     return {
-        "link_id": link_id,
-        "transport_id": path[0],
-        "remote_addr": path[1],
-        "direction": _direction(inbound),
+        "link_id": handshake.link_id,
+        "transport_id": handshake.path[0],
+        "remote_addr": handshake.path[1],
+        "direction": _direction(False),
         "state": "connecting",
-        "created_at_ms": view.unix_ms(since),
+        "created_at_ms": view.unix_ms(handshake.started),
         "stats": {"packets_sent": 0, "packets_recv": 0, "bytes_sent": 0, "bytes_recv": 0, "last_recv_ms": 0},
     }
 
 
 def show_connections(view: View) -> Answer:
-    links = view.node.links
-    return {
-        "connections": chain(
-            (_dial(view, handshake) for handshake in links.handshakes),
-            (_candidate(view, candidate) for candidate in links.candidates),
-        )
-    }
+    return {"connections": (_dial(view, handshake) for handshake in view.node.links.handshakes)}
 
 
 def _dial(view: View, handshake: Handshake) -> dict[str, Any]:
@@ -181,18 +168,6 @@ def _dial(view: View, handshake: Handshake) -> dict[str, Any]:
         "idle_ms": view.age_ms(handshake.started),
         "resend_count": handshake.resends,
         "expected_peer": handshake.remote.npub,
-    }
-
-
-def _candidate(view: View, candidate: Candidate) -> dict[str, Any]:
-    return {
-        "link_id": candidate.link_id,
-        "direction": "inbound",
-        "handshake_state": "received_msg1",
-        "started_at_ms": view.unix_ms(candidate.created),
-        "idle_ms": view.age_ms(candidate.created),
-        "resend_count": 0,
-        "expected_peer": candidate.identity.npub,
     }
 
 

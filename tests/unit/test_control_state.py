@@ -18,11 +18,14 @@ from meshnode.identity import Identity
 from meshnode.mesh.session import CloseReason
 from meshnode.mesh.settings import MeshSettings, RekeySettings
 from meshnode.node.peering import PeerAddress, PeerConfig
+from meshnode.noise import IkInitiator
 from meshnode.transports.memory import LinkQuality
+from meshnode.wire.link import Msg1
 from tests.unit.node_rig import WALL_START, MeshHost, MeshNet
 from tests.unit.vectors import load
 
-GHOST = Identity.parse("50098deaa6d9a8d0a78a3565bf32d7ba33bf5a9a20bd1bee9e184f739fdbae87").peer
+GHOST_IDENTITY = Identity.parse("50098deaa6d9a8d0a78a3565bf32d7ba33bf5a9a20bd1bee9e184f739fdbae87")
+GHOST = GHOST_IDENTITY.peer
 FREE_FORM = {"transport_peer_counts", "stats of transports"}
 COMMANDS = sorted({*QUERIES, "show_status", "show_stats_list", "show_stats_peers"})
 
@@ -191,6 +194,21 @@ def test_a_dial_without_an_answer_shows_as_a_link_and_as_a_connection(chain: Cha
     assert (connection["handshake_state"], connection["direction"]) == ("sent_msg1", "outbound")
     link = next(row for row in operator.ask("show_links")["links"] if row["link_id"] == connection["link_id"])
     assert (link["state"], link["remote_addr"]) == ("connecting", "nowhere")
+
+
+def test_who_has_not_proved_to_be_alive_is_shown_nowhere() -> None:
+    """A first message can be a recorded one: its sender is answered, and nobody is told that somebody is there."""
+    net = MeshNet()
+    host = net.host("alone")
+    host.start()
+    noise = IkInitiator(GHOST_IDENTITY, host.identity.peer, bytes(8), bytes([5]) * 32)
+    host.node.frames_received(host.transport, "somewhere", [Msg1(7, noise.message1()).encode()])
+    assert len(host.node.links.candidates) == 1
+    operator = Operator(host, net)
+    status = operator.ask("show_status")
+    assert (status["peer_count"], status["link_count"], status["connection_count"]) == (0, 0, 0)
+    for command, rows in (("show_peers", "peers"), ("show_links", "links"), ("show_connections", "connections")):
+        assert list(operator.ask(command)[rows]) == []
 
 
 def test_sessions_and_their_quality_are_shown(chain: Chain) -> None:
