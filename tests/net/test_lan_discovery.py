@@ -50,7 +50,7 @@ def start(*nodes: Node) -> None:
 def observer(host: Host, address: str) -> Iterator[Zeroconf]:
     """An independent mDNS program on a host."""
     with host.inside():
-        watching = Zeroconf(interfaces=[address], use_asyncio=False)
+        watching = Zeroconf(interfaces=[address])
     with closing(watching):
         yield watching
 
