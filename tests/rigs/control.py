@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 
@@ -34,3 +35,34 @@ def ask(path: Path, command: str, **params: Any) -> Any:
     if answer["status"] != "ok":
         raise ControlError(answer["message"])
     return answer["data"]
+
+
+class Watcher:
+    """Collects the events of some kinds that happen at a node, from now until `stop`."""
+
+    def __init__(self, path: Path, *kinds: str) -> None:
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection.settimeout(6.0)
+        self._connection.connect(str(path))
+        request = {"command": "watch", "params": {"events": list(kinds)}}
+        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        self._lines = self._connection.makefile("r", encoding="utf-8")
+        head = json.loads(self._lines.readline())
+        assert head["status"] == "ok", head
+        self._connection.settimeout(None)
+        self.events: list[dict[str, Any]] = []
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            if line.strip():  # an empty one tells that the node is there
+                self.events.append(json.loads(line))
+
+    def stop(self) -> list[dict[str, Any]]:
+        """End, and return what happened."""
+        self._connection.shutdown(socket.SHUT_RDWR)
+        self._reader.join(5)
+        self._lines.close()
+        self._connection.close()
+        return self.events
