@@ -18,6 +18,7 @@ from .capture import Captures
 from .commands import Command, CommandError, Stream
 from .encoding import Answer
 from .history import History
+from .inspection import Inspection, InThread
 from .known import DialFailures, PeerActions, show_known_peers
 from .lines import RecentLines
 from .links import show_connections, show_links, show_peers, show_transports
@@ -51,10 +52,6 @@ QUERIES: Mapping[str, Callable[[View], Answer]] = {
 """Commands that only look at the node and take no parameters."""
 
 
-InThread = Callable[[Callable[[], Answer]], Deferred[Answer]]
-"""Calls a function that may block where it holds up nobody."""
-
-
 class NodeState:
     """Answers for one running node, always from its live state.
 
@@ -64,7 +61,12 @@ class NodeState:
     def __init__(self, node: Node, daemon: Daemon, reactor: Any, in_thread: InThread | None = None) -> None:
         self._node = node
         self._daemon = daemon
-        self._in_thread = in_thread or (lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call))
+        in_thread = in_thread or (lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call))
+        address = node.identity.peer.ipv6_text
+
+        def inspect() -> Answer:
+            return show_listening_sockets(address)
+
         self.history = History()
         self.lines = RecentLines()
         peers, failures = PeerActions(node), DialFailures(node.events)
@@ -73,7 +75,7 @@ class NodeState:
         probes = Probes(node, reactor.callLater)
         self._commands: dict[str, Command] = {
             "show_status": self._status,
-            "show_listening_sockets": self._listening_sockets,
+            "show_listening_sockets": Inspection(inspect, in_thread, node.world.clock.seconds).show,
             "show_stats_list": stats.metrics,
             "show_stats_history": stats.one,
             "show_stats_all_history": stats.all,
@@ -136,10 +138,6 @@ class NodeState:
             return self._daemon.reload()
         except ConfigError as error:
             raise CommandError(f"nothing changed: {str(error).removeprefix(CONTEXT)}") from None
-
-    def _listening_sockets(self, params: Any) -> Deferred[Answer]:
-        address = self._node.identity.peer.ipv6_text
-        return self._in_thread(lambda: show_listening_sockets(address))
 
 
 def _limited(answer: Answer, params: Any) -> Answer:
