@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from meshnode.cli.views import VIEWS
 from tests.net import reference
 from tests.rigs import traffic
-from tests.rigs.labs import Lab, chain
+from tests.rigs.labs import Lab, Pair, chain
+from tests.rigs.meshctl import meshctl
 from tests.rigs.nodes import Node
 from tests.rigs.screens import Screen
 
@@ -112,3 +114,37 @@ def test_every_screen_of_their_monitor_fills(nodes: list[Node], size: tuple[int,
             screen.press("Tab")
         screen.press("q")
         screen.wait_for("Pane is dead")
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Iterator[Node]:
+    """A reference daemon that is a peer of ours."""
+    with Lab() as lab:
+        pair = Pair(lab, right=reference.program()).left_dials()
+        for node in (pair.right, pair.left):
+            node.start()
+            node.wait_ready(60)
+        pair.wait_connected(deadline=30)
+        yield pair.right
+
+
+@pytest.mark.parametrize("what", [what for what in VIEWS if what != "native-flows"])
+def test_our_tool_shows_every_side_of_their_daemon(theirs: Node, what: str) -> None:
+    done = meshctl(theirs, "show", what)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("peers",), ("stats", "list"), ("stats", "peers"), ("stats", "history", "peer_count")]
+)
+def test_our_judgement_and_histories_work_on_their_daemon(theirs: Node, words: tuple[str, ...]) -> None:
+    done = meshctl(theirs, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_what_their_daemon_does_not_have_is_one_line(theirs: Node) -> None:
+    done = meshctl(theirs, "why", theirs.npub)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["error: unknown command: why"]
