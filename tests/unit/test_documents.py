@@ -1,0 +1,50 @@
+"""Every link between documents leads somewhere, and every document can be found from the index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INDEX = ROOT / "docs" / "README.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+def prose(document: Path) -> str:
+    """Its text without blocks of code, where brackets are no links and `#` begins no heading."""
+    return re.sub(r"^ *```.*?^ *```$", "", document.read_text(), flags=re.M | re.S)
+
+
+def links(document: Path) -> Iterator[tuple[Path, str]]:
+    """File and anchor of every link that stays in the project."""
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", prose(document)):
+        if re.match(r"\w+:", target) is None:
+            path, _, anchor = target.partition("#")
+            yield (document.parent / path).resolve() if path else document, anchor
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", prose(document), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    dead = [f"{path}#{anchor}" for path, anchor in links(document) if not leads_somewhere(path, anchor)]
+    assert not dead
+
+
+def leads_somewhere(path: Path, anchor: str) -> bool:
+    return path.exists() and (not anchor or anchor in anchors(path))
+
+
+def test_every_document_is_in_the_index() -> None:
+    listed = {path for path, _ in links(INDEX)}
+    assert {path for path in (ROOT / "docs").rglob("*.md") if path != INDEX} - listed == set()
+
+
+def test_the_readme_leads_to_the_index() -> None:
+    assert INDEX in {path for path, _ in links(ROOT / "README.md")}
