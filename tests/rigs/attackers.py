@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from threading import Event
 
 from coincurve import PublicKey
 
@@ -79,8 +81,10 @@ class Flood:
     def going_on(self) -> bool:
         return self._process.poll() is None
 
-    def finish(self, deadline: float = 60.0) -> dict[str, float]:
-        """Wait for the end; what was sent and got back."""
+    def finish(self, early: bool = False, deadline: float = 90.0) -> dict[str, float]:
+        """Wait for the end, or bring it about `early`; what was sent and got back."""
+        if early and self.going_on:
+            self._process.terminate()
         wait_until(lambda: self._process.poll() is not None, deadline, "the flood is over")
         assert self._process.returncode == 0, self._log.read_text()
         return dict(json.loads(self._lines()[-1]))
@@ -114,7 +118,9 @@ def _send(messages: list[bytes], target: tuple[str, int], rate: int, seconds: fl
         one.setblocking(False)
         one.connect(target)
     begin, sent, refused, answered, answer_bytes = time.monotonic(), 0, 0, 0, 0
-    while (elapsed := time.monotonic() - begin) < seconds:
+    enough = Event()
+    signal.signal(signal.SIGTERM, lambda *_: enough.set())
+    while (elapsed := time.monotonic() - begin) < seconds and not enough.is_set():
         for _ in range(int(elapsed * rate) - sent):
             try:
                 sockets[sent % sources].send(messages[sent % len(messages)])
