@@ -10,6 +10,7 @@ from typing import Any
 
 from meshnode.access import AccessControl
 from meshnode.carriers import Carriers
+from meshnode.config.addresses import bad_peer_addresses
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported
 from meshnode.config.guard_sections import HooksSection
@@ -72,7 +73,7 @@ class Reload:
         except ConfigError as error:
             events.publish(ConfigurationRefused(str(error).removeprefix(CONTEXT)))
             raise
-        warnings = [*loaded.warnings, *advice(new)]
+        warnings = [*loaded.warnings, *advice(new), *bad_peer_addresses(new)]
         for warning in warnings:
             self._running.log("warn", warning, "config")
         events.publish(ConfigurationReloaded(applied, waiting))

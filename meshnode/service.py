@@ -25,6 +25,7 @@ from twisted.python.usage import Options as UsageOptions
 from meshnode import __version__
 from meshnode.access import AccessControl, Refusal
 from meshnode.carriers import Carriers
+from meshnode.config.addresses import bad_peer_addresses
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
@@ -233,7 +234,7 @@ class MeshnodeService(Service):
         if not self.loaded.paths:
             self.log("info", "No config files found, using defaults")
         hints = [*advice(self.config), *unusable_addresses(self.config, self.carriers.from_plugins)]
-        for warning in [*self.loaded.warnings, *self._source.warnings, *hints]:
+        for warning in [*self.loaded.warnings, *self._source.warnings, *hints, *bad_peer_addresses(self.config)]:
             self.log("warn", warning)
         self.log("info", self._source.log_line)
         self.log("info", "Node created:")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from meshnode.config.errors import Place
+from meshnode.config.keys import closest
 from meshnode.config.schema import Config
 from meshnode.config.transport_sections import KINDS
 from meshnode.config.validate import NO_PLACES, split_transport, where
@@ -41,8 +42,7 @@ def unusable_addresses(config: Config, from_plugins: Iterable[str] = ()) -> list
 
     `from_plugins` names the kinds that plug-ins bring.
     """
-    missing = {row.key.removeprefix("transports.") for row in NOT_YET}
-    usable = [*(kind for kind in KINDS if kind not in missing), *from_plugins]
+    usable = [*KINDS, *from_plugins]
     return [
         f"peers[{number}].addresses[{index}].transport is `{clip(address.transport)}`, which this version cannot dial "
         f"({', '.join(usable)} only): the address is passed over"
@@ -50,3 +50,14 @@ def unusable_addresses(config: Config, from_plugins: Iterable[str] = ()) -> list
         for index, address in enumerate(peer.addresses)
         if split_transport(address.transport)[0] not in usable
     ]
+
+
+def foreign_transports(config: Config, places: Mapping[str, Place] = NO_PLACES) -> list[str]:
+    """Warnings about sections of `transports` that only a plug-in can make sense of, where plug-ins are not known."""
+    return [_foreign(kind) + where(f"transports.{kind}", places) for kind in config.transports.others]
+
+
+def _foreign(kind: str) -> str:
+    suggestion = closest(kind, dict.fromkeys(KINDS))
+    advice = f"; did you mean `{suggestion}`?" if suggestion else ""
+    return f"transports.{clip(kind)} is ignored unless a plug-in brings that transport{advice}"

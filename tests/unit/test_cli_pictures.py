@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,3 +75,11 @@ def test_without_its_library_meshtop_says_what_to_install(
     monkeypatch.delitem(sys.modules, "meshnode.cli.top.app", raising=False)
     assert top.main(["-s", "/nowhere"]) == 1
     assert capsys.readouterr().err == "error: meshtop needs a library that is not there: pip install meshnode[top]\n"
+
+
+def test_meshtop_draws_on_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "meshnode.cli.top.app", SimpleNamespace(MeshTop=None))
+    assert top.main(["-s", "/nowhere"]) == 1
+    assert capsys.readouterr().err == (
+        "error: meshtop draws on a terminal, and this is none; meshctl status prints lines\n"
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,3 +176,14 @@ def test_the_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 20
     assert any(line.startswith("ring-of-seven ") for line in lines)
+
+
+def test_a_reader_that_has_seen_enough_is_no_trouble() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = "import sys; from meshnode.sim.cli import main; sys.exit(main(['list']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..client import Client, ToolError
 from ..options import Words, client, emit
+
+if TYPE_CHECKING:
+    from meshnode.config.load import Loaded
 
 _KEY = "node.identity.nsec"
 _FILE = "the file; without it, what the running node read, else the usual places"
@@ -40,14 +44,19 @@ def _reloaded(data: dict[str, Any]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> None:
-    files, _values, warnings = _read(options)
-    where = ", ".join(files) or "no configuration file found, the defaults are used"
+    loaded = _read(options)
+    transports = loaded.config.transports
+    files, warnings = [str(path) for path in loaded.paths], [*loaded.warnings, *_advice(loaded)]
+    where = ", ".join(files) or "no configuration file found"
+    if not any(transports.each()) and not transports.others:
+        raise ToolError(f"{where}: a node does not start without a transport; write transports: {{udp: {{}}}}")
+    verdict = "usable, but see above" if warnings else "fine"
     data = {"files": files, "warnings": warnings}
-    emit(data, options, lambda: [*(f"warning: {warning}" for warning in warnings), f"fine: {where}"])
+    emit(data, options, lambda: [*(f"warning: {warning}" for warning in warnings), f"{verdict}: {where}"])
 
 
 def _show(options: argparse.Namespace) -> None:
-    _files, values, _warnings = _read(options, all_keys=options.all)
+    values = _settings(_read(options), all_keys=options.all)
     emit(values, options, lambda: _lines(values) or ["everything has its default"])
 
 
@@ -60,7 +69,7 @@ def _diff(options: argparse.Namespace) -> int:
     from meshnode.config.live import is_live
 
     running = client(options).ask("show_config")["settings"]
-    _files, values, _warnings = _read(options)
+    values = _settings(_read(options, as_run=True))
     rows = [
         {"key": path, "running": running.get(path), "file": values.get(path), "reload": is_live(path)}
         for path in sorted(running.keys() | values.keys())
@@ -76,13 +85,15 @@ def _difference(row: dict[str, Any]) -> str:
     return f"{row['key']} ({how}): {texts[0]} -> {texts[1]}"
 
 
-def _read(options: argparse.Namespace, *, all_keys: bool = True) -> tuple[list[str], dict[str, Any], list[str]]:
-    """The files, every setting, and warnings. Raises `ToolError` with the node's own words."""
+def _read(options: argparse.Namespace, *, as_run: bool = False) -> Loaded:
+    """The configuration, found good. Raises `ToolError` with the node's own words.
+
+    `as_run` fills in what a section leaves to another one, as a node does when it starts.
+    """
     from meshnode.config.errors import ConfigError
-    from meshnode.config.features import unsupported, unusable_addresses
+    from meshnode.config.features import unsupported
     from meshnode.config.load import load
-    from meshnode.config.shown import shown
-    from meshnode.config.validate import CONTEXT, advice, validate
+    from meshnode.config.validate import CONTEXT, validate
 
     path = options.file or _file_of_node(client(options))
     try:
@@ -93,9 +104,31 @@ def _read(options: argparse.Namespace, *, all_keys: bool = True) -> tuple[list[s
         raise ToolError(str(error).removeprefix(CONTEXT)) from None
     if missing := unsupported(loaded.config, loaded.places):
         raise ToolError("; ".join(missing))
-    warnings = [*loaded.warnings, *advice(loaded.config), *unusable_addresses(loaded.config)]
-    values = json.loads(json.dumps(shown(loaded.config, all_keys=all_keys)))
-    return [str(file) for file in loaded.paths], values, warnings
+    if as_run:
+        loaded.config.transports.inherit(loaded.config.node.limits.max_connections)
+    return loaded
+
+
+def _settings(loaded: Loaded, *, all_keys: bool = True) -> dict[str, Any]:
+    """Every setting by its path, as the node gives them."""
+    from meshnode.config.shown import shown
+
+    settings: dict[str, Any] = json.loads(json.dumps(shown(loaded.config, all_keys=all_keys)))
+    return settings
+
+
+def _advice(loaded: Loaded) -> Iterator[str]:
+    """What a node says of such a configuration when it starts."""
+    from meshnode.config.addresses import bad_bind_addresses, bad_peer_addresses
+    from meshnode.config.features import foreign_transports, unusable_addresses
+    from meshnode.config.validate import advice
+
+    config = loaded.config
+    yield from advice(config)
+    yield from foreign_transports(config, loaded.places)
+    yield from unusable_addresses(config, config.transports.others)
+    yield from bad_bind_addresses(config)
+    yield from bad_peer_addresses(config)
 
 
 def _file_of_node(node: Client) -> str | None:

@@ -30,13 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(socket_path: str, refresh: float) -> int:
-    """Show the node at `socket_path`. Raises `ToolError` when the library is not there."""
+    """Show the node at `socket_path`. Raises `ToolError` when the library is not there, or no terminal to draw on."""
     try:
         from .app import MeshTop
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "textual":
             raise
         raise ToolError("meshtop needs a library that is not there: pip install meshnode[top]") from None
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ToolError("meshtop draws on a terminal, and this is none; meshctl status prints lines")
     MeshTop(Client(socket_path), refresh).run()
     return SUCCESS
 

@@ -1,0 +1,81 @@
+"""`meshctl config`: what cannot start is said, what is odd is said, and what did not change is no difference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meshnode.cli.main import main
+from meshnode.config.load import parse
+from meshnode.config.shown import shown
+
+from .test_cli_main import Daemon
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(text: str, *arguments: str, socket: str = "/nowhere") -> tuple[int, str, str]:
+        file = tmp_path / "fips.yaml"
+        file.write_text(text)
+        status = main(["-s", socket, *arguments, str(file)])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_a_good_file_is_fine(run: Run, tmp_path: Path) -> None:
+    assert run("transports: {udp: {}}", "config", "check") == (0, f"fine: {tmp_path / 'fips.yaml'}\n", "")
+
+
+def test_a_file_without_a_transport_is_refused_as_at_the_start(run: Run) -> None:
+    status, out, err = run("tun: {enabled: true}", "config", "check")
+    assert (status, out) == (1, "")
+    assert err.endswith("a node does not start without a transport; write transports: {udp: {}}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "transports: {udp: {}, ethernte: {}}",
+            "transports.ethernte is ignored unless a plug-in brings that transport",
+        ),
+        ("transports: {ethernte: {}}", "did you mean `ethernet`?"),
+        ("transports: {udp: {bind_addr: '0.0.0.0:99999'}}", "transports.udp.bind_addr is `0.0.0.0:99999`"),
+        ("transports: {udp: {}}\ntun: {enabeld: true}", "did you mean `enabled`?"),
+    ],
+)
+def test_what_is_odd_is_a_warning(run: Run, text: str, says: str) -> None:
+    status, out, _ = run(text, "config", "check")
+    warning, verdict = out.splitlines()
+    assert status == 0
+    assert warning.startswith("warning: ")
+    assert says in warning
+    assert verdict.startswith("usable, but see above: ")
+
+
+def test_an_address_on_a_transport_of_a_plug_in_is_not_complained_about(run: Run) -> None:
+    npub = "npub1sjlh2c3x9w7kjsqg2ay080n2lff2uvt325vpan33ke34rn8l5jcqawh57m"
+    peers = f"peers: [{{npub: {npub}, addresses: [{{transport: serial, addr: /dev/ttyUSB0}}]}}]"
+    _, out, _ = run(f"transports: {{udp: {{}}, serial: {{device: x}}}}\n{peers}", "config", "check")
+    assert out.count("warning: ") == 1
+    assert "transports.serial is ignored unless" in out
+
+
+def test_a_file_as_it_was_read_has_no_differences(run: Run, tmp_path: Path) -> None:
+    text = "transports: {tcp: {bind_addr: '0.0.0.0:8443'}}"
+    config = parse(text)[0]
+    config.transports.inherit(config.node.limits.max_connections)
+    daemon = Daemon(tmp_path / "control.sock")
+    settings = json.loads(json.dumps(shown(config, all_keys=True)))
+    daemon.answers["show_config"] = {"status": "ok", "data": {"settings": settings}}
+    try:
+        assert run(text, "config", "diff", socket=str(daemon.path)) == (0, "no differences\n", "")
+    finally:
+        daemon.close()
