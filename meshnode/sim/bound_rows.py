@@ -165,6 +165,14 @@ LINKS = (
         "forgotten with the path",
         "",
     ),
+    Row(
+        ("connections._better._searches",),
+        "peers that may be reached on a better path",
+        "one per peer",
+        _peers,
+        "forgotten with the peer",
+        "",
+    ),
 )
 
 ROUTING = (
@@ -334,6 +342,14 @@ SESSIONS = (
         at_most(4096),
         "the oldest is forgotten",
         "`too_big_limited`",
+    ),
+    Row(
+        ("ipv6._long",),
+        "the last long packet per destination, for telling its sender of a narrower way",
+        "64",
+        at_most(64),
+        "the one kept first is forgotten",
+        "",
     ),
 )
 
