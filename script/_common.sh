@@ -50,6 +50,7 @@ find_python() {
 make_venv() {
   local python
   [ -x "$1/bin/python" ] && is_recent_python "$1/bin/python" && return
+  [ ! -e "$1" ] || [ -w "$1" ] || die "$1 belongs to somebody else; start as that user, or remove it"
   command -v python3 > /dev/null || need_packages python3 python3-venv
   python=$(find_python) || exit 1
   "$python" -c 'import ensurepip' 2> /dev/null || need_packages python3-venv

@@ -125,6 +125,17 @@ def test_a_ping_counts_what_came_back(run: Run, daemon: Daemon) -> None:
     assert (status, out.splitlines()[1].startswith("1: fails at filter")) == (1, True)
 
 
+@pytest.mark.parametrize("count", ["0", "-3", "many"])
+@pytest.mark.parametrize("command", [("ping", "delta"), ("capture",)])
+def test_a_number_of_nothing_is_wrong_usage(
+    run: Run, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], count: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*command, f"--count={count}")
+    assert ended.value.code == 2
+    assert f"{count!r} is no number from 1 on" in capsys.readouterr().err
+
+
 def test_a_probe_that_takes_too_long_is_cancelled(run: Run, daemon: Daemon) -> None:
     report = probing_node(daemon, "two hops")
     daemon.answers["probe_poll"] = ok({"state": "running", "report": report})
@@ -161,6 +172,9 @@ def test_why_shows_the_candidates(run: Run, daemon: Daemon) -> None:
     assert out.splitlines()[0] == "packets for delta go to bee: because"
     assert out.splitlines()[-1].split() == ["sea", "-", "-", "-", "no", "in", "another", "tree"]
     assert daemon.requests[-1]["params"] == {"npub": DELTA}
+    assert out.splitlines()[1].startswith("it is 2 hops away")
+    daemon.answers["why"] = ok({**answer, "our_distance": 1})
+    assert "it is 1 hop away" in run("why", "delta")[1]
     daemon.answers["why"] = ok({**answer, "next_hop": None})
     assert run("why", "delta")[0] == 1
 

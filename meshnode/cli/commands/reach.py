@@ -12,7 +12,7 @@ from .. import probing
 from ..client import Client, ToolError
 from ..health import absent_text
 from ..names import PREFIX, resolve
-from ..options import FAILURE, SUCCESS, Words, add_peer, client, emit, readable, wants_json
+from ..options import FAILURE, SUCCESS, Words, add_peer, client, emit, positive, readable, wants_json
 from ..probing import Row
 from ..tables import table
 
@@ -25,7 +25,7 @@ def add_to(words: Words) -> None:
         details="Exit status 0 when at least one came back. It needs no network interface and no rights.",
     )  # fmt: skip
     add_peer(ping)
-    ping.add_argument("-c", "--count", type=int, default=4, metavar="N", help="how many (%(default)s)")
+    ping.add_argument("-c", "--count", type=positive, default=4, metavar="N", help="how many (%(default)s)")
     trace = words.add(
         "trace", "find out where the way to a node ends", _trace,
         details="The stages are name, key, filter, lookup, coordinates, path, session and echo; the failing one is the "
@@ -47,7 +47,7 @@ def _ping(options: argparse.Namespace) -> int:
     reports = []
     if not wants_json(options):
         print(f"ping {_heading(options.peer, npub)}", flush=True)
-    for number in range(1, max(1, options.count) + 1):
+    for number in range(1, options.count + 1):
         report = probing.run(node, npub)
         reports.append(report)
         if "rtt_ms" in report["rtt"]:
@@ -224,9 +224,8 @@ def _why_lines(data: Mapping[str, Any]) -> list[str]:
     name = data["display_name"] if data["display_name"][:5] != PREFIX else data["npub"]
     first = f"packets for {name} go {'nowhere' if hop is None else 'to ' + hop['display_name']}: {data['rule']}"
     distance = data["our_distance"]
-    where = (
-        [] if distance is None else [f"it is {distance} hops away along the tree, this way counts as {data['class']}"]
-    )
+    hops = "1 hop" if distance == 1 else f"{distance} hops"
+    where = [] if distance is None else [f"it is {hops} away along the tree, this way counts as {data['class']}"]
     rows = [
         (
             row["display_name"],
