@@ -51,7 +51,7 @@ def test_the_running_account_has_an_absolute_home_or_none() -> None:
 
 
 def test_keys_lie_beside_the_last_file_read() -> None:
-    assert key_directory([Path("/etc/fips/fips.yaml"), Path("/work/fips.yaml")]) == Path("/work")
+    assert key_directory([Path("/etc/fips/fips.yaml"), Path("/srv/fips.yaml")]) == Path("/srv")
     assert key_directory([]) == Path("/etc/fips")
 
 
