@@ -206,7 +206,7 @@ class Lookups:
         self.lookup_resp_mtu_below_floor = 0  # published in the family `errors`
         self.recent: dict[int, RecentRequest] = {}  # oldest first
         self._held: Counter[NodeAddr] = Counter()  # how many of these are whose
-        self.asked: dict[int, NodeAddr] = {}  # our own requests, oldest first
+        self.asked: dict[int, NodeAddr] = {}  # our own requests without an answer, oldest first
         self.pending: dict[NodeAddr, PendingLookup] = {}
         self.found: list[Found] = []
         self.failed: list[NodeAddr] = []
@@ -307,7 +307,10 @@ class Lookups:
     # Relay and target
 
     def request(self, peer: NodeAddr, body: bytes, now: float) -> None:
-        """A LookupRequest (after the type byte) came from `peer`. Our own, come back in a circle, ends here."""
+        """A LookupRequest (after the type byte) came from `peer`. Our own, come back in a circle, ends here.
+
+        So does one that only bears the number of ours: its answer, which is ours, would go to that peer instead.
+        """
         counters = self.counters
         counters.req_received += 1
         neighbour = self._mesh.neighbours.get(peer)
@@ -320,12 +323,14 @@ class Lookups:
             counters.req_decode_error += 1
             return
         self._forget_recent(now)
-        if request.request_id in self.recent or request.origin == self._identity.node_addr:
+        request_id = request.request_id
+        ours = request_id in self.asked or request.origin == self._identity.node_addr
+        if ours or request_id in self.recent:
             counters.req_duplicate += 1
         elif not self._make_room(peer):
             counters.req_dedup_cache_full += 1
         else:
-            self.recent[request.request_id] = RecentRequest(peer, now)
+            self.recent[request_id] = RecentRequest(peer, now)
             self._held[peer] += 1
             if request.target == self._identity.node_addr:
                 self._answer(request, peer, now)
@@ -401,7 +406,8 @@ class Lookups:
     def response(self, body: bytes) -> None:
         """A LookupResponse (after the type byte) came; for a request we did not relay it is ours, if we asked.
 
-        An answer is signed for good: without the question, an old one could be told again at any time.
+        An answer is signed for good: without the question, or to a question that had its answer, an old one could be
+        told again at any time.
         """
         self.counters.resp_received += 1
         try:
@@ -437,6 +443,7 @@ class Lookups:
             self.counters.resp_proof_failed += 1
             return
         self.counters.resp_accepted += 1
+        del self.asked[response.request_id]
         self.backoff.forget(target)
         self.pending.pop(target, None)
         usable = response.path_mtu >= PATH_MTU_FLOOR

@@ -18,7 +18,7 @@ from meshnode.mesh.bloom import (
     member_mask,
     power,
 )
-from meshnode.mesh.neighbour import Neighbour, Neighbours
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
 from meshnode.mesh.settings import BloomSettings
 from meshnode.wire.bloom import FilterAnnounce
 from tests.unit.mesh_rig import VECTORS, addr, identity
@@ -43,6 +43,7 @@ class Exchange:
     def __init__(self, peers: list[bytes], tree_peers: list[bytes], **settings: Any) -> None:
         self.sent: list[tuple[bytes, FilterAnnounce]] = []
         self.held_back: set[bytes] = set()
+        self.refused = Refusals()
         self.neighbours: Neighbours = {a: Neighbour(Peer(a), 1472) for a in peers}
         self.filters = FilterExchange(
             ME,
@@ -51,6 +52,7 @@ class Exchange:
             lambda address: address in tree_peers,
             lambda neighbour: neighbour.address in self.held_back,
             lambda peer, message: self.sent.append((peer, FilterAnnounce.parse(message[1:]))),
+            self.refused,
         )
 
     def receive(self, peer: bytes, bits: int, sequence: int = 1, hash_count: int = 5) -> bool:

@@ -197,6 +197,32 @@ def test_an_answer_nobody_asked_for_is_dropped(asked_about: bytes | None) -> Non
     assert rig.lookups.refused.unasked_answers == 1
 
 
+def test_an_answer_counts_once() -> None:
+    """Told again later, when the target has moved, it would lead astray."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    (request_id,) = rig.lookups.asked
+    for _ in range(2):
+        rig.lookups.response(answer(request_id).encode()[1:])
+    assert len(rig.lookups.found) == 1
+    assert (rig.counters.resp_accepted, rig.lookups.refused.unasked_answers) == (1, 1)
+
+
+def test_our_answer_cannot_be_drawn_away_by_its_number() -> None:
+    """Every relay sees the number of our request; as the number of its own it would be where the answer goes."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    (request_id,) = rig.lookups.asked
+    rig.mesh.sent.clear()
+    rig.request(request_id, peer=CHILD.node_addr)
+    assert (rig.mesh.sent, rig.counters.req_duplicate) == ([], 1)
+    rig.lookups.response(answer(request_id).encode()[1:])
+    assert [found.target for found in rig.lookups.found] == [FAR.node_addr]
+    assert rig.mesh.sent == []
+
+
 def test_the_memory_of_our_own_questions_is_bounded() -> None:
     rig = Rig()
     for number in range(MAX_ASKED + 10):
