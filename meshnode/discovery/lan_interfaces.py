@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 
 from meshnode.transports.addresses import SocketAddress
 from meshnode.transports.netlink import Interface, KernelLinks
 
 MOST_INTERFACES = 16
+_IPV6_ADDRESSES = Path("/proc/net/if_inet6")
+_TENTATIVE, _DUPLICATE = 0x40, 0x08  # IFA_F_TENTATIVE and IFA_F_DADFAILED; the table's fifth column
 _WILDCARDS = {"0.0.0.0": (4,), "::": (4, 6)}
 
 Adapters = Iterable[tuple[str, tuple[str, ...]]]
@@ -50,12 +53,24 @@ def _is_wanted(interface: Interface, chosen: Collection[str]) -> bool:
     return interface.is_ethernet and not interface.is_loopback
 
 
+def unusable_addresses(table: Path = _IPV6_ADDRESSES) -> set[str]:
+    """Return the IPv6 addresses of this machine that nothing can be sent from: not yet, or because they are a
+    duplicate. Whoever announces itself from one of them is not heard.
+    """
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()]
+    except OSError:
+        return set()
+    return {str(IPv6Address(bytes.fromhex(row[0]))) for row in rows if int(row[4], 16) & (_TENTATIVE | _DUPLICATE)}
+
+
 def interfaces_of_this_machine(chosen: Collection[str]) -> list[LanInterface]:
     """Return what `lan_interfaces` makes of this machine. Raises OSError when the system does not tell."""
     import ifaddr  # comes with zeroconf
 
+    unusable = unusable_addresses()
     adapters = [
-        (adapter.name, tuple(ip.ip if isinstance(ip.ip, str) else ip.ip[0] for ip in adapter.ips))
+        (adapter.name, tuple(text for ip in adapter.ips if (text := _text(ip.ip)) not in unusable))
         for adapter in ifaddr.get_adapters()
     ]
     with closing(KernelLinks()) as links:
@@ -68,3 +83,8 @@ def reachable(addresses: Iterable[str], bound: SocketAddress) -> tuple[str, ...]
     if families is None:
         return tuple(address for address in addresses if ip_address(address) == ip_address(bound[0]))
     return tuple(address for address in addresses if ip_address(address).version in families)
+
+
+def _text(address: str | tuple[str, int, int]) -> str:
+    """An address as `ifaddr` gives it, without flow and scope."""
+    return address if isinstance(address, str) else address[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from meshnode.discovery.interfaces import Whereabouts
-from meshnode.discovery.lan_interfaces import lan_interfaces, reachable
+from meshnode.discovery.lan_interfaces import lan_interfaces, reachable, unusable_addresses
 from meshnode.discovery.lan_service import Service
 from meshnode.discovery.lan_table import MOST_ADDRESSES, MOST_INSTANCES, PRIORITY, Advert, LanTable
 from meshnode.identity import Identity
@@ -162,3 +164,14 @@ def test_interfaces_that_may_have_neighbours_are_used() -> None:
 )
 def test_only_addresses_that_the_socket_hears_are_advertised(bound: tuple[str, int], heard: tuple[str, ...]) -> None:
     assert reachable(("192.0.2.1", "2001:db8::1", "fe80::1", "198.51.100.1"), bound) == heard
+
+
+def test_addresses_that_are_not_in_use_yet_or_are_somebody_elses_are_not_announced(tmp_path: Path) -> None:
+    table = tmp_path / "if_inet6"
+    table.write_text(
+        "fe8000000000000000fc00fffe000001 04 40 20 c0     eth0\n"
+        "fe8000000000000000fc00fffe000002 04 40 20 88     eth0\n"
+        "fe8000000000000000fc00fffe000003 04 40 20 80     eth0\n"
+    )
+    assert unusable_addresses(table) == {"fe80::fc:ff:fe00:1", "fe80::fc:ff:fe00:2"}
+    assert unusable_addresses(tmp_path / "missing") == set()
