@@ -26,7 +26,7 @@ SIGNERS = {node.node_addr: node for node in (ROOT, PARENT, ME, CHILD, CROSS, FAR
 PEERS = [node.node_addr for node in (PARENT, CHILD, CROSS)]
 UNKNOWN = addr(5)
 TARGETS = [FAR.node_addr, CHILD.node_addr, ROOT.node_addr, UNKNOWN]
-FOREIGN = st.integers(10_000, 10_003)  # our own, which count the draws, stay far below
+FOREIGN = st.integers(10_000, 10_007)  # our own, which count the draws, stay far below
 
 peers = st.sampled_from(PEERS)
 targets = st.sampled_from(TARGETS)
@@ -198,6 +198,7 @@ class Lookup(RuleBasedStateMachine):
         number = self.number(data)
         request = LookupRequest(number, wanted, origin, ttl, 7, path([9, 0]))
         full = self.rig.counters.req_dedup_cache_full
+        held_up = self.rig.counters.req_ttl_exhausted + self.rig.counters.req_forward_rate_limited
         self.forget_expired()
         seen = number in self.remembered or number in self.outstanding or origin == ME.node_addr
         duplicates = self.rig.counters.req_duplicate
@@ -211,7 +212,7 @@ class Lookup(RuleBasedStateMachine):
         if wanted == ME.node_addr:
             self.check_answer(sent, peer, number)
         else:
-            self.check_relayed(sent, peer, request)
+            self.check_relayed(sent, peer, request, held_up)
 
     def hear_request(self, peer: bytes, body: bytes) -> None:
         self.requests += 1
@@ -237,7 +238,7 @@ class Lookup(RuleBasedStateMachine):
             assert response.path_mtu == self.mesh.neighbours[to].link_mtu
             assert ME.peer.verify(response.proof_bytes(), response.proof)
 
-    def check_relayed(self, sent: Sent, peer: bytes, request: LookupRequest) -> None:
+    def check_relayed(self, sent: Sent, peer: bytes, request: LookupRequest, held_up: int) -> None:
         """One hop less, not back, to each at most once while the number is remembered, tree peers before others."""
         receivers = [to for to, _ in sent]
         assert len(receivers) == len(set(receivers))
@@ -246,7 +247,9 @@ class Lookup(RuleBasedStateMachine):
         alone = not any(neighbour.trusted for neighbour in self.mesh.neighbours.values())
         usable = [a for a in others if alone or self.mesh.neighbours[a].trusted]
         in_tree = [a for a in usable if a in self.mesh.tree_peers]
-        assert receivers in ([], in_tree or usable)
+        relaying = self.rig.counters.req_ttl_exhausted + self.rig.counters.req_forward_rate_limited == held_up
+        assert receivers == ((in_tree or usable) if relaying else [])
+        assert relaying <= (request.ttl > 0)
         for to, message in sent:
             assert LookupRequest.parse(message[1:]) == replace(request, ttl=request.ttl - 1)
             self.check_relayed_once(request.request_id, to)
@@ -381,10 +384,10 @@ class CrampedLookup(Lookup):
     """The same with hardly any room, where the oldest is forgotten before its time."""
 
     capacities: ClassVar[dict[str, int]] = {
-        "RECENT_CAPACITY": 2,
+        "RECENT_CAPACITY": 3,
         "MAX_ASKED": 3,
         "MAX_PENDING": 2,
-        "MAX_BUDGETS": 2,
+        "MAX_BUDGETS": 1,
     }
 
     def check_relayed_once(self, number: int, to: bytes) -> None:
