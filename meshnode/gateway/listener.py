@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -118,7 +117,7 @@ class _Connection(Int16StringReceiver, TimeoutMixin):
     def stringReceived(self, string: bytes) -> None:  # noqa: N802
         """One question."""
         self.resetTimeout()
-        self._owner.ask(string, partial(self._reply))
+        self._owner.ask(string, self._reply)
 
     def _reply(self, answer: bytes) -> None:
         if self._is_open:
