@@ -30,7 +30,7 @@ from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
 from meshnode.config.load import Loaded, load
-from meshnode.config.paths import CONTROL_SOCKET, HOSTS_FILE, key_directory, socket_path
+from meshnode.config.paths import CONTROL_SOCKET, HOSTS_NAME, companion_directory, key_directory, socket_path
 from meshnode.config.schema import Config
 from meshnode.config.shown import shown
 from meshnode.config.validate import advice, validate
@@ -152,7 +152,8 @@ class MeshnodeService(Service):
         log = self.config.meshnode.log
         self.log = OperatorLog(self.config.node.effective_log_level, log.by_subsystem, clock.seconds)
         self.peers = self._configured_peers(self.config)
-        self.hosts = WatchedHosts(HostMap(HOSTS_FILE, aliases(self.peers)), self.log)
+        hosts_file = companion_directory(loaded.paths) / HOSTS_NAME
+        self.hosts = WatchedHosts(HostMap(hosts_file, aliases(self.peers)), self.log)
         files = self.config.meshnode.access
         lists = AccessControl(
             Path(files.allow_file), Path(files.deny_file), self.hosts.map, clock.seconds, time.time, self._refused

@@ -27,12 +27,13 @@ class Lists:
 
 def find(client: Client) -> Lists:
     """The lists of the running node, else those a node has unless told otherwise."""
-    from meshnode.config.paths import ALLOW_FILE, DENY_FILE
+    from meshnode.config.paths import ALLOW_FILE, DENY_FILE, machine_directory
 
     try:
         data = client.ask("show_acl")
     except ToolError:
-        return Lists(ALLOW_FILE, DENY_FILE, False)
+        directory = machine_directory()
+        return Lists(directory / ALLOW_FILE.name, directory / DENY_FILE.name, False)
     return Lists(Path(data["allow_file"]), Path(data["deny_file"]), True)
 
 

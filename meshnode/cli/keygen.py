@@ -12,8 +12,10 @@ from .client import ToolError
 
 
 def default_directory(platform: str = sys.platform) -> str:
-    """Where key files go without `--dir`."""
-    return "/usr/local/etc/fips" if platform == "darwin" or platform.startswith("freebsd") else "/etc/fips"
+    """Where key files go without `--dir`: beside the configuration of this machine."""
+    if platform == "darwin" or platform.startswith("freebsd"):
+        return "/usr/local/etc/fips"
+    return "/etc/meshnode" if os.path.exists("/etc/meshnode/fips.yaml") else "/etc/fips"
 
 
 def keygen(directory: str, *, force: bool, to_stdout: bool, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from .commands import (
     journal,
     keys,
     links,
+    migrate,
     overview,
     peers,
     probe,
@@ -54,6 +55,7 @@ COMMANDS: Sequence[Callable[[Words], None]] = (
     capture.add_to,
     config.add_to,
     keys.add_to,
+    migrate.add_to,
     shell.add_to,
 )
 """What makes up the command line, in the order of its help."""

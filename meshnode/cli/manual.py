@@ -37,8 +37,12 @@ Interrupted.
 .I /run/fips/control.sock
 The socket, where that directory exists; else below \\fI$XDG_RUNTIME_DIR/fips\\fR, else in \\fI/tmp\\fR.
 .TP
+.I /etc/meshnode/hosts
+Names of nodes, where
+.I /etc/meshnode/fips.yaml
+is the configuration; else
 .I /etc/fips/hosts
-Names of nodes.
+is.
 .SH SEE ALSO
 .BR meshnode (8),
 .BR meshtop (1)

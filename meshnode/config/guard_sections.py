@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from meshnode.config.keys import BOOL, TEXT, TEXTS, U16, Many, Section, block, choice, key, optional
-from meshnode.config.paths import ALLOW_FILE, DENY_FILE
+from meshnode.config.paths import ALLOW_FILE, DENY_FILE, RULES_DIRECTORY
 
 LogForm = Literal["text", "json", "journald"]
 _LEVEL = choice("trace", "debug", "info", "warn", "error")
@@ -34,7 +34,7 @@ class FirewallSection(Section):
     allow_tcp: list[int] = key(Many(U16), [], "TCP ports that are open.")
     allow_udp: list[int] = key(Many(U16), [], "UDP ports that are open.")
     rules_dir: str = key(
-        TEXT, "/etc/fips/fips.d", "Directory whose `*.nft` files hold further rules for the chain, one a line."
+        TEXT, str(RULES_DIRECTORY), "Directory whose `*.nft` files hold further rules for the chain, one a line."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from meshnode.config.document import compose
 from meshnode.config.errors import ConfigError, Place, os_error_text
 from meshnode.config.keys import Reader, Values, build, leaves, overlay
-from meshnode.config.paths import SYSTEM_DIRECTORY, search_list
+from meshnode.config.paths import SYSTEM_DIRECTORY, companion_directory, machine_directory, search_list
 from meshnode.config.rendezvous_sections import DiscoverySection
 from meshnode.config.schema import Config
 from meshnode.config.yaml12 import Cursor
@@ -35,16 +35,18 @@ def load(
     environment: Mapping[str, str],
     cwd: Path,
     *,
-    system_directory: Path = SYSTEM_DIRECTORY,
+    system_directory: Path | None = None,
 ) -> Loaded:
     """Read exactly `path`, or without one every existing file of the search list, higher ones laid over lower ones.
+
+    `system_directory` is that of the machine's own file, by default whichever of the two this machine uses.
 
     A key of a higher file wins over the same key of a lower one, `false` included. Lists are replaced as a whole; so
     are each transport type, `peers` (by a list with entries) and `gateway`. Raises `ConfigError`.
     """
     if path is not None:
         return _load_files([path], cwd, f"Failed to load configuration from {path}")
-    found = [file for file in search_list(environment, system_directory) if _exists(cwd / file)]
+    found = [file for file in search_list(environment, system_directory or machine_directory()) if _exists(cwd / file)]
     return _load_files(found, cwd, "Failed to load configuration")
 
 
@@ -67,7 +69,21 @@ def _load_files(files: list[Path], cwd: Path, context: str) -> Loaded:
         merged.places.update(reader.places)
         merged.warnings += reader.warnings
     config = _finish(values, merged)
-    return Loaded(config, [cwd / file for file in files], merged.warnings, merged.places)
+    paths = [cwd / file for file in files]
+    _place_companions(config, merged.places, companion_directory(paths))
+    return Loaded(config, paths, merged.warnings, merged.places)
+
+
+def _place_companions(config: Config, places: Mapping[str, Place], directory: Path) -> None:
+    """Let the files that go with a configuration in our own directory lie there, too, unless it names them."""
+    own = config.meshnode
+    for section, path, name in (
+        (own.access, "meshnode.access", "allow_file"),
+        (own.access, "meshnode.access", "deny_file"),
+        (own.firewall, "meshnode.firewall", "rules_dir"),
+    ):
+        if directory != SYSTEM_DIRECTORY and f"{path}.{name}" not in places:
+            setattr(section, name, str(directory / Path(getattr(section, name)).name))
 
 
 def _exists(file: Path) -> bool:

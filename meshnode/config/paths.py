@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Final
 
 SYSTEM_DIRECTORY: Final = Path("/etc/fips")
+"""Shared with the reference daemon."""
+OWN_DIRECTORY: Final = Path("/etc/meshnode")
+"""Where our packages configure: removing the reference daemon's package empties the other one, keys included."""
 CONFIG_NAME: Final = "fips.yaml"
 KEY_NAME: Final = "fips.key"
 PUBLIC_NAME: Final = "fips.pub"
-HOSTS_FILE: Final = SYSTEM_DIRECTORY / "hosts"
+HOSTS_NAME: Final = "hosts"
 ALLOW_FILE: Final = SYSTEM_DIRECTORY / "peers.allow"
 DENY_FILE: Final = SYSTEM_DIRECTORY / "peers.deny"
+RULES_DIRECTORY: Final = SYSTEM_DIRECTORY / "fips.d"
 CONTROL_SOCKET: Final = "control.sock"
 GATEWAY_SOCKET: Final = "gateway.sock"
 NATIVE_API_SOCKET: Final = "api.sock"
@@ -29,6 +33,16 @@ def account_home() -> str | None:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         return None
+
+
+def machine_directory(own: Path = OWN_DIRECTORY, shared: Path = SYSTEM_DIRECTORY) -> Path:
+    """Where this machine's configuration lies: our own directory once it holds one, else the shared one."""
+    return own if os.path.exists(own / CONFIG_NAME) else shared
+
+
+def companion_directory(loaded: list[Path], own: Path = OWN_DIRECTORY, shared: Path = SYSTEM_DIRECTORY) -> Path:
+    """Where hosts, access lists and firewall rules lie unless the configuration, read from `loaded`, says otherwise."""
+    return own if loaded and loaded[-1].parent == own else shared
 
 
 def search_list(

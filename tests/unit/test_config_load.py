@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,23 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
+
+
+# --- the files that go with a configuration
+
+
+def test_companions_follow_a_configuration_in_our_own_directory_unless_it_names_them(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = files.cwd / "fips.yaml"
+    file.write_text("meshnode: {access: {deny_file: /srv/deny}}\n")
+    own = files.load(str(file)).config.meshnode
+    assert (own.access.allow_file, own.firewall.rules_dir) == ("/etc/fips/peers.allow", "/etc/fips/fips.d")
+    module = import_module("meshnode.config.load")
+    monkeypatch.setattr(module, "companion_directory", lambda paths: Path("/etc/meshnode"))
+    own = files.load(str(file)).config.meshnode
+    assert (own.access.allow_file, own.firewall.rules_dir) == ("/etc/meshnode/peers.allow", "/etc/meshnode/fips.d")
+    assert own.access.deny_file == "/srv/deny"
 
 
 # --- the search list and the overlay

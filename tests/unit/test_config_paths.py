@@ -10,8 +10,10 @@ from meshnode.config.paths import (
     CONTROL_SOCKET,
     GATEWAY_SOCKET,
     account_home,
+    companion_directory,
     default_socket,
     key_directory,
+    machine_directory,
     search_list,
     socket_path,
 )
@@ -53,6 +55,28 @@ def test_the_running_account_has_an_absolute_home_or_none() -> None:
 def test_keys_lie_beside_the_last_file_read() -> None:
     assert key_directory([Path("/etc/fips/fips.yaml"), Path("/srv/fips.yaml")]) == Path("/srv")
     assert key_directory([]) == Path("/etc/fips")
+
+
+def test_a_configuration_in_our_own_directory_comes_before_the_shared_one(tmp_path: Path) -> None:
+    own, shared = tmp_path / "meshnode", tmp_path / "fips"
+    own.mkdir()
+    assert machine_directory(own, shared) == shared
+    (own / "fips.yaml").touch()
+    assert machine_directory(own, shared) == own
+
+
+@pytest.mark.parametrize(
+    ("loaded", "expected"),
+    [
+        ([], "/etc/fips"),
+        (["/etc/fips/fips.yaml"], "/etc/fips"),
+        (["/home/me/fips.yaml"], "/etc/fips"),
+        (["/etc/meshnode/fips.yaml"], "/etc/meshnode"),
+        (["/etc/meshnode/fips.yaml", "/home/me/fips.yaml"], "/etc/fips"),
+    ],
+)
+def test_companions_lie_in_our_own_directory_when_the_configuration_does(loaded: list[str], expected: str) -> None:
+    assert companion_directory([Path(file) for file in loaded]) == Path(expected)
 
 
 @pytest.mark.parametrize(
