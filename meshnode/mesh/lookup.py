@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.bloom import member_mask
@@ -19,6 +19,9 @@ from meshnode.wire.lookup import LookupRequest, LookupResponse
 RECENT_CAPACITY = 4096
 MAX_PENDING = 1024
 MAX_ASKED = 8192
+ANSWER_SECS = 30.0
+"""How long an answer may take: relays forget a request after 10 s (spec 03 section 7.3), slow links come on top."""
+
 FORWARD_LIMIT_AGE = 60.0
 MAX_BUDGETS = 1024
 ORIGINS_AT_ONCE = 64.0
@@ -63,6 +66,13 @@ class RecentRequest:
     from_peer: NodeAddr
     seen_at: float
     answered: bool = False
+
+
+class Asked(NamedTuple):
+    """A request of ours without an answer; `at` is when it was sent."""
+
+    target: NodeAddr
+    at: float
 
 
 @dataclass(slots=True)
@@ -173,6 +183,7 @@ class Lookups:
         "_identity",
         "_identity_of",
         "_mesh",
+        "_patience",
         "_settings",
         "asked",
         "backoff",
@@ -200,13 +211,14 @@ class Lookups:
         self._entropy = entropy
         self._identity_of = identity_of
         self._mesh = mesh
+        self._patience = max(ANSWER_SECS, sum(settings.attempt_timeouts_secs))
         self._forward_limit = RelayLimit(settings.forward_min_interval_secs)
         self.backoff = Backoff(settings.backoff_base_secs, settings.backoff_max_secs)
         self.counters = LookupCounters()
         self.lookup_resp_mtu_below_floor = 0  # published in the family `errors`
         self.recent: dict[int, RecentRequest] = {}  # oldest first
         self._held: Counter[NodeAddr] = Counter()  # how many of these are whose
-        self.asked: dict[int, NodeAddr] = {}  # our own requests without an answer, oldest first
+        self.asked: dict[int, Asked] = {}  # oldest first
         self.pending: dict[NodeAddr, PendingLookup] = {}
         self.found: list[Found] = []
         self.failed: list[NodeAddr] = []
@@ -228,14 +240,14 @@ class Lookups:
             counters.req_bloom_miss += 1
             self.backoff.record_failure(target, now)
             return False
-        asked = self._ask(target)
+        asked = self._ask(target, now)
         if not asked:
             self.backoff.record_failure(target, now)
             return False
         self.pending[target] = PendingLookup(now, now, asked=asked)
         return True
 
-    def heard_filter(self, peer: NodeAddr) -> None:
+    def heard_filter(self, peer: NodeAddr, now: float) -> None:
         """A tree peer tells anew what lies behind it: ask it as well for what it was not asked for yet."""
         neighbour = self._mesh.neighbours.get(peer)
         if neighbour is None or not neighbour.trusted or not self._mesh.is_tree_peer(peer):
@@ -243,7 +255,7 @@ class Lookups:
         for target, lookup in self.pending.items():
             if peer not in lookup.asked and _claims(neighbour, member_mask(target)):
                 lookup.asked.append(peer)
-                self._mesh.send(peer, self._request(target))
+                self._mesh.send(peer, self._request(target, now))
 
     def position_changed(self) -> None:
         """We are elsewhere in the tree: relayed questions may go another way now, and be answered differently."""
@@ -251,6 +263,7 @@ class Lookups:
 
     def advance(self, now: float) -> None:
         """Repeat or give up the lookups whose attempt has had its time."""
+        self._forget_asked(now)
         for target, lookup in list(self.pending.items()):
             if now < self._attempt_deadline(lookup):
                 continue
@@ -262,7 +275,7 @@ class Lookups:
             else:
                 lookup.attempt += 1
                 lookup.last_sent = now
-                lookup.asked = self._ask(target)
+                lookup.asked = self._ask(target, now)
 
     def next_deadline(self) -> float | None:
         return min((self._attempt_deadline(lookup) for lookup in self.pending.values()), default=None)
@@ -271,20 +284,21 @@ class Lookups:
         ladder = self._settings.attempt_timeouts_secs
         return lookup.last_sent + (ladder[min(lookup.attempt, len(ladder)) - 1] if ladder else 0)
 
-    def _ask(self, target: NodeAddr) -> list[NodeAddr]:
+    def _ask(self, target: NodeAddr, now: float) -> list[NodeAddr]:
         """Send one attempt to the tree peers that may know `target`; the peers asked."""
         self.counters.req_initiated += 1
-        request = self._request(target)
         peers = [address for address in self._claimants(target) if self._mesh.is_tree_peer(address)]
-        for peer in peers:
-            self._mesh.send(peer, request)
+        if peers:
+            request = self._request(target, now)
+            for peer in peers:
+                self._mesh.send(peer, request)
         return peers
 
-    def _request(self, target: NodeAddr) -> bytes:
+    def _request(self, target: NodeAddr, now: float) -> bytes:
         request_id = int.from_bytes(self._entropy(8), "little")
         if len(self.asked) >= MAX_ASKED:
             del self.asked[next(iter(self.asked))]
-        self.asked[request_id] = target
+        self.asked[request_id] = Asked(target, now)
         return LookupRequest(
             request_id=request_id,
             target=target,
@@ -293,6 +307,13 @@ class Lookups:
             min_mtu=0,
             origin_coordinates=self._mesh.own_coordinates,
         ).encode()
+
+    def _forget_asked(self, now: float) -> None:
+        while self.asked:
+            oldest = next(iter(self.asked))
+            if now - self.asked[oldest].at <= self._patience:
+                return
+            del self.asked[oldest]
 
     def can_ask(self, target: NodeAddr) -> bool:
         """Whether a tree peer claims to reach `target`."""
@@ -403,11 +424,11 @@ class Lookups:
 
     # Answers
 
-    def response(self, body: bytes) -> None:
+    def response(self, body: bytes, now: float) -> None:
         """A LookupResponse (after the type byte) came; for a request we did not relay it is ours, if we asked.
 
-        An answer is signed for good: without the question, or to a question that had its answer, an old one could be
-        told again at any time.
+        An answer is signed for good: without the question, to a question that had its answer, or long after it, an old
+        one could be told again or kept for later at any time.
         """
         self.counters.resp_received += 1
         try:
@@ -417,7 +438,7 @@ class Lookups:
             return
         recent = self.recent.get(response.request_id)
         if recent is None:
-            self._accept(response)
+            self._accept(response, now)
         elif not recent.answered:
             recent.answered = True
             self.counters.resp_forwarded += 1
@@ -430,9 +451,11 @@ class Lookups:
             response.path_mtu = min(response.path_mtu, neighbour.link_mtu)
             self._mesh.send(hop, response.encode())
 
-    def _accept(self, response: LookupResponse) -> None:
+    def _accept(self, response: LookupResponse, now: float) -> None:
         target = response.target
-        if self.asked.get(response.request_id) != target:
+        self._forget_asked(now)
+        asked = self.asked.get(response.request_id)
+        if asked is None or asked.target != target:
             self.refused.unasked_answers += 1
             return
         identity = self._identity_of(target)

@@ -204,13 +204,13 @@ class Router:
             if self.filters.receive(peer, body, now):
                 self.filters.mark_changed(excluded=peer)
                 self._decisions.forget()
-                self.lookups.heard_filter(peer)
+                self.lookups.heard_filter(peer, now)
                 self._look_up_missed(now)
         elif msg_type == LOOKUP_REQUEST:
             self.lookups.request(peer, body, now)
             self._drain_lookups(now)
         elif msg_type == LOOKUP_RESPONSE:
-            self.lookups.response(body)
+            self.lookups.response(body, now)
             self._drain_lookups(now)
 
     def first_rtt(self, peer: NodeAddr, now: float, wall: float) -> None:

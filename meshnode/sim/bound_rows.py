@@ -224,7 +224,7 @@ ROUTING = (
     Row(
         ("router.lookups.asked",),
         "request numbers of our own",
-        "8,192",
+        "8,192, 30 s",
         at_most(8192),
         "the oldest is forgotten; its answer is too late",
         "`refused.unasked_answers`",

@@ -12,6 +12,7 @@ from coincurve import PublicKeyXOnly
 
 from meshnode.identity import Identity
 from meshnode.mesh.bloom import bit_positions, filter_of, member_mask
+from meshnode.mesh.lookup import Asked
 from meshnode.mesh.mmp import Measurement
 from meshnode.mesh.next_hop import nearest_hop
 from meshnode.mesh.settings import MeshSettings, MmpSettings, RekeySettings
@@ -288,7 +289,7 @@ def test_an_answer_we_relayed_no_request_for_is_ours_if_we_asked() -> None:
     node = settled(3, 1)
     node.known[ADDRESSES[6]] = NODES[6].peer
     for request, accepted in ((78, 0), (77, 1)):
-        node.router.lookups.asked = {request: ADDRESSES[6]}
+        node.router.lookups.asked = {request: Asked(ADDRESSES[6], node.now)}
         node.router.message(ADDRESSES[1], RESPONSE, answer(NODES[6], [6, 0]).encode()[1:], node.now, WALL)
         assert node.router.counters.lookup.resp_accepted == accepted
     assert node.router.coordinates_for(ADDRESSES[6], node.now) == [ADDRESSES[6], ADDRESSES[0]]

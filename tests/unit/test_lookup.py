@@ -9,7 +9,7 @@ import pytest
 from meshnode.identity import PeerIdentity
 from meshnode.mesh.bloom import filter_of
 from meshnode.mesh.coordinates import Coordinates
-from meshnode.mesh.lookup import MAX_ASKED, RECENT_CAPACITY, Backoff, Found, Lookups
+from meshnode.mesh.lookup import ANSWER_SECS, MAX_ASKED, RECENT_CAPACITY, Asked, Backoff, Found, Lookups
 from meshnode.mesh.neighbour import Budget, Neighbour, Neighbours
 from meshnode.mesh.settings import LookupSettings
 from meshnode.wire.lookup import LookupRequest, LookupResponse
@@ -70,8 +70,8 @@ class Rig:
 
 def tell(rig: Rig, response: LookupResponse) -> None:
     """Hand the rig an answer to a question it asked."""
-    rig.lookups.asked[response.request_id] = response.target
-    rig.lookups.response(response.encode()[1:])
+    rig.lookups.asked[response.request_id] = Asked(response.target, 0.0)
+    rig.lookups.response(response.encode()[1:], 0.0)
 
 
 def answer(request_id: int = 1, path_mtu: int = 1300, signer: Any = FAR, **fields: Any) -> LookupResponse:
@@ -180,7 +180,7 @@ def test_a_proven_answer_to_any_attempt_is_accepted() -> None:
     (request_id,) = rig.lookups.asked
     rig.lookups.advance(1.0)
     assert len(rig.lookups.asked) == 2
-    rig.lookups.response(answer(request_id).encode()[1:])
+    rig.lookups.response(answer(request_id).encode()[1:], 1.0)
     assert rig.lookups.found == [Found(FAR.node_addr, [FAR.node_addr, ROOT.node_addr], 1300)]
     assert rig.lookups.pending == {}
     assert rig.counters.resp_accepted == 1
@@ -191,8 +191,8 @@ def test_an_answer_nobody_asked_for_is_dropped(asked_about: bytes | None) -> Non
     """However good its proof: it may be a recorded one, from when the target was elsewhere."""
     rig = Rig()
     if asked_about is not None:
-        rig.lookups.asked[999] = asked_about
-    rig.lookups.response(answer(request_id=999).encode()[1:])
+        rig.lookups.asked[999] = Asked(asked_about, 0.0)
+    rig.lookups.response(answer(request_id=999).encode()[1:], 0.0)
     assert rig.lookups.found == []
     assert rig.lookups.refused.unasked_answers == 1
 
@@ -204,9 +204,40 @@ def test_an_answer_counts_once() -> None:
     rig.lookups.start(FAR.node_addr, 0.0)
     (request_id,) = rig.lookups.asked
     for _ in range(2):
-        rig.lookups.response(answer(request_id).encode()[1:])
+        rig.lookups.response(answer(request_id).encode()[1:], 1.0)
     assert len(rig.lookups.found) == 1
     assert (rig.counters.resp_accepted, rig.lookups.refused.unasked_answers) == (1, 1)
+
+
+@pytest.mark.parametrize(("age", "accepted"), [(ANSWER_SECS, 1), (ANSWER_SECS + 0.1, 0)])
+def test_an_answer_that_was_kept_back_for_long_is_dropped(age: float, accepted: int) -> None:
+    """Whoever passed it on could keep it until the target has moved."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    (request_id,) = rig.lookups.asked
+    rig.lookups.response(answer(request_id).encode()[1:], age)
+    assert len(rig.lookups.found) == accepted
+    assert rig.lookups.refused.unasked_answers == 1 - accepted
+
+
+def test_questions_are_forgotten_by_and_by_without_any_traffic() -> None:
+    rig = Rig(attempt_timeouts_secs=[60])
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    rig.lookups.advance(59.0)
+    assert len(rig.lookups.asked) == 1
+    rig.lookups.advance(60.1)
+    assert rig.lookups.asked == {}
+
+
+def test_a_longer_ladder_waits_longer_for_its_answers() -> None:
+    rig = Rig(attempt_timeouts_secs=[20, 40])
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    (request_id,) = rig.lookups.asked
+    rig.lookups.response(answer(request_id).encode()[1:], 59.0)
+    assert len(rig.lookups.found) == 1
 
 
 def test_our_answer_cannot_be_drawn_away_by_its_number() -> None:
@@ -218,7 +249,7 @@ def test_our_answer_cannot_be_drawn_away_by_its_number() -> None:
     rig.mesh.sent.clear()
     rig.request(request_id, peer=CHILD.node_addr)
     assert (rig.mesh.sent, rig.counters.req_duplicate) == ([], 1)
-    rig.lookups.response(answer(request_id).encode()[1:])
+    rig.lookups.response(answer(request_id).encode()[1:], 1.0)
     assert [found.target for found in rig.lookups.found] == [FAR.node_addr]
     assert rig.mesh.sent == []
 
@@ -226,7 +257,7 @@ def test_our_answer_cannot_be_drawn_away_by_its_number() -> None:
 def test_the_memory_of_our_own_questions_is_bounded() -> None:
     rig = Rig()
     for number in range(MAX_ASKED + 10):
-        rig.lookups._request(number.to_bytes(16, "big"))
+        rig.lookups._request(number.to_bytes(16, "big"), 0.0)
     assert len(rig.lookups.asked) <= MAX_ASKED
 
 
@@ -416,7 +447,7 @@ def test_answers_travel_back_once_with_the_smallest_mtu() -> None:
     rig.request(77)
     rig.mesh.sent.clear()
     for path_mtu in (65535, 1200):
-        rig.lookups.response(answer(77, path_mtu).encode()[1:])
+        rig.lookups.response(answer(77, path_mtu).encode()[1:], 0.0)
     ((peer, message),) = rig.mesh.sent
     assert (peer, LookupResponse.parse(message[1:]).path_mtu) == (CHILD.node_addr, 1400)
     assert (rig.counters.resp_received, rig.counters.resp_forwarded) == (2, 1)
@@ -429,12 +460,12 @@ def test_an_answer_for_a_vanished_peer_is_dropped() -> None:
     rig.request(77)
     del rig.mesh.neighbours[CHILD.node_addr]
     rig.mesh.sent.clear()
-    rig.lookups.response(answer(77).encode()[1:])
+    rig.lookups.response(answer(77).encode()[1:], 0.0)
     assert rig.mesh.sent == []
 
 
 def test_malformed_messages_are_counted() -> None:
     rig = Rig()
     rig.lookups.request(CHILD.node_addr, bytes(45), 0.0)
-    rig.lookups.response(bytes(20))
+    rig.lookups.response(bytes(20), 0.0)
     assert (rig.counters.req_decode_error, rig.counters.resp_decode_error) == (1, 1)

@@ -75,7 +75,8 @@ class Lookup(RuleBasedStateMachine):
         for peer in PEERS:
             self.rig.reach(peer, *TARGETS)
         self.remembered: dict[int, RecentRequest] = {}
-        self.outstanding: dict[int, bytes] = {}  # what we asked and had no answer to
+        self.outstanding: dict[int, bytes] = {}  # what we asked lately and had no answer to
+        self.sent_at: dict[int, float] = {}
         self.used: set[int] = set()
         self.relayed: dict[tuple[int, bytes], float] = {}
         self.quiet_until: dict[bytes, float] = {}
@@ -129,7 +130,7 @@ class Lookup(RuleBasedStateMachine):
     def tells_what_lies_behind(self, peer: bytes, members: set[bytes]) -> None:
         if peer in self.mesh.neighbours:
             self.mesh.neighbours[peer].filter = filter_of(members)
-        self.lookups.heard_filter(peer)
+        self.lookups.heard_filter(peer, self.now)
         sent = self.drain()
         assert {to for to, _ in sent} <= {peer}
         self.check_asked(sent)
@@ -162,6 +163,8 @@ class Lookup(RuleBasedStateMachine):
         self.now += pause
         before = self.rig.counters.req_initiated
         self.lookups.advance(self.now)
+        recent = {number for number, at in self.sent_at.items() if self.now - at <= lookup.ANSWER_SECS}
+        self.outstanding = {number: target for number, target in self.outstanding.items() if number in recent}
         self.retries += self.rig.counters.req_initiated - before
         self.check_asked(self.drain())
         for target in self.lookups.failed:
@@ -181,6 +184,7 @@ class Lookup(RuleBasedStateMachine):
             assert (request.origin, request.ttl) == (ME.node_addr, 64)
             assert request.origin_coordinates == self.mesh.own_coordinates
             self.outstanding[request.request_id] = request.target
+            self.sent_at[request.request_id] = self.now
         self.used |= {request.request_id for _, request in requests}
         assert len({(peer, request.request_id) for peer, request in requests}) == len(sent)
 
@@ -297,7 +301,7 @@ class Lookup(RuleBasedStateMachine):
         relayed = self.remembered.get(response.request_id)
         self.responses += 1
         pending = len(self.lookups.pending)
-        self.lookups.response(response.encode()[1:])
+        self.lookups.response(response.encode()[1:], self.now)
         self.resolved += pending - len(self.lookups.pending)
         sent = self.drain()
         if relayed is not None:
@@ -338,7 +342,7 @@ class Lookup(RuleBasedStateMachine):
     def babbles(self, peer: bytes, noise: bytes) -> None:
         self.hear_request(peer, noise[:44])
         self.responses += 1
-        self.lookups.response(noise[:91])
+        self.lookups.response(noise[:91], self.now)
         assert self.drain() == []
 
     def number(self, data: st.DataObject) -> int:
@@ -351,7 +355,7 @@ class Lookup(RuleBasedStateMachine):
     @invariant()
     def memory_is_what_it_should_be(self) -> None:
         assert self.lookups.recent == self.remembered
-        assert {n: t for n, t in self.lookups.asked.items() if n in self.used} == self.outstanding
+        assert {n: asked.target for n, asked in self.lookups.asked.items()} == self.outstanding
 
     @invariant()
     def every_request_and_answer_is_counted_once(self) -> None:
