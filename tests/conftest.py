@@ -80,7 +80,14 @@ def _skipped(terminalreporter: pytest.TerminalReporter) -> Counter[str]:
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Note a figure for the summary at the end of the run."""
-    return lambda text: _measured.append(f"{request.node.name}: {text}")
+    return lambda text: request.node.user_properties.append(("measured", text))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Gather what was measured, here and in the processes that run tests side by side."""
+    if report.when == "teardown":
+        name = report.nodeid.split("::", 1)[-1]
+        _measured.extend(f"{name}: {text}" for what, text in report.user_properties if what == "measured")
 
 
 @pytest.hookimpl(wrapper=True)

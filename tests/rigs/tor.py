@@ -19,7 +19,8 @@ from tests.rigs.nodes import ROOT
 from tests.rigs.waiting import wait_until
 
 AUTHORITIES = 3  # with one alone clients never get going
-RELAYS = 2  # with fewer, circuits to onion services find too few different relays
+RELAYS = 4  # with fewer, circuits to onion services find too few different relays
+_NEEDED = 5  # four hops, and one that is excluded because it is the guard
 _PORTS = [(5001, 7001), (5002, 7002), (5003, 7003)]
 KEYS = ROOT / ".venv" / "tor-keys"
 PROGRAMS = ("tor", "tor-gencert")
@@ -64,7 +65,7 @@ TestingDirAuthVoteGuard *
 TestingMinExitFlagThreshold 0
 TestingAuthDirTimeToLearnReachability 0
 MinUptimeHidServDirectoryV2 0
-TestingV3AuthInitialVotingInterval 5
+TestingV3AuthInitialVotingInterval 10
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
 V3AuthVotingInterval 20
@@ -202,7 +203,12 @@ class TorNetwork:
         self.run(host, directory, self.common(directory) + text + more)
 
     def client(self, host: Host, virtual_port: int | None = None, target: str = "") -> TorClient:
-        """Start a Tor beside a node, with an onion service that Tor keeps itself if a port and its target are given."""
+        """Start a Tor beside a node, with an onion service that Tor keeps itself if a port and its target are given.
+
+        A client that starts with a list in which relays are missing, or all the bandwidth is with one of them, picks
+        that one for every place in a circuit, which is refused, until there is a better list. So the first one waits.
+        """
+        wait_until(self._is_settled, 60, "the authorities list relays with bandwidth", interval=0.2)
         client = TorClient(self, host, virtual_port, target)
         client.start()
         self.clients.append(client)
@@ -218,6 +224,16 @@ class TorNetwork:
                     client.has_published, deadline, f"the onion of {client.host.name} is published", interval=0.2
                 )
         return time.monotonic() - begin
+
+    def _is_settled(self) -> bool:
+        """Whether the authorities list enough relays to choose different ones for all places of any circuit."""
+        try:
+            consensus = (self.directory / "authority0" / "cached-microdesc-consensus").read_text()
+        except FileNotFoundError:
+            return False
+        weights = [line for line in consensus.splitlines() if line.startswith("w Bandwidth=")]
+        idle = sum(line.startswith("w Bandwidth=0 ") for line in weights)
+        return len(weights) == AUTHORITIES + RELAYS and len(weights) - idle >= _NEEDED
 
     def common(self, directory: Path) -> str:
         return _COMMON.format(directory=directory, authorities=self._authorities)
