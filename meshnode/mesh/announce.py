@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshnode.mesh.coordinates import NodeAddr
+from meshnode.mesh.coordinates import MAX_LENGTH, NodeAddr
 from meshnode.mesh.neighbour import Neighbour, Neighbours, Position, Refusals
 from meshnode.mesh.settings import TreeSettings
 from meshnode.mesh.tree import Tree
 from meshnode.wire.errors import WireError
-from meshnode.wire.tree import TreeAnnounce
+from meshnode.wire.tree import TreeAnnounce, longest_path
 
 FRAME_OVERHEAD = 36
-MAX_ANCESTRY = 34
-"""Entries of a peer's path, itself included: ours, one longer, just fits into 1280 bytes (spec 03 section 3.12)."""
+ORDINARY_MTU = 1280
 
 
 class AnnounceExchange:
@@ -43,7 +42,7 @@ class AnnounceExchange:
         """Take a TreeAnnounce (after the type byte): the peer's new position, or None when it was not accepted.
 
         Beyond what the specification demands, a path must not name a node twice, which no honest one does, nor be so
-        deep that our own place below it would not fit into an announce on ordinary links.
+        deep that we could announce our own place below it neither on ordinary links nor on any of ours (section 3.12).
         """
         counters = self.counters
         counters.received += 1
@@ -65,7 +64,7 @@ class AnnounceExchange:
         if not neighbour.identity.verify(message.signing_bytes(), message.signature):
             counters.sig_failed += 1
             return None
-        if message.ancestry_error() is not None or not _believable(message):
+        if message.ancestry_error() is not None or not self._believable(message):
             counters.ancestry_invalid += 1
             return None
         return self._store(neighbour, message)
@@ -133,7 +132,8 @@ class AnnounceExchange:
         bad_news = neighbour.root_sent is not None and self._tree.root > neighbour.root_sent
         return 0.0 if bad_news else neighbour.announce.ready_at(self._interval)
 
-
-def _believable(message: TreeAnnounce) -> bool:
-    path = message.ancestry
-    return len(path) <= MAX_ANCESTRY and len({entry.node_addr for entry in path}) == len(path)
+    def _believable(self, message: TreeAnnounce) -> bool:
+        path = message.ancestry
+        widest = max(ORDINARY_MTU, *(neighbour.link_mtu for neighbour in self._neighbours.values()))
+        room = min(longest_path(widest - FRAME_OVERHEAD), MAX_LENGTH)
+        return len(path) < room and len({entry.node_addr for entry in path}) == len(path)

@@ -91,3 +91,8 @@ class TreeAnnounce:
 def declaration_bytes(node_addr: bytes, parent: bytes, sequence: int, timestamp: int) -> bytes:
     """Return the 48 bytes that are signed for a choice of parent (spec 03 section 3.2)."""
     return _SIGNED.pack(node_addr, parent, sequence, timestamp)
+
+
+def longest_path(size: int) -> int:
+    """Return how many entries fit into a TreeAnnounce of `size` bytes, type byte included (spec 03 section 3.1)."""
+    return max(size - 1 - _HEADER.size - _SIGNATURE_SIZE, 0) // _ENTRY.size

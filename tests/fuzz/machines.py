@@ -7,7 +7,7 @@ and carries a packet between two honest neighbours of the liar.
 from __future__ import annotations
 
 from meshnode.identity import Identity
-from meshnode.mesh.announce import MAX_ANCESTRY
+from meshnode.mesh.coordinates import MAX_LENGTH
 from meshnode.mesh.link import PeerLink
 from meshnode.mesh.settings import MeshSettings
 from meshnode.sim.bounds import oversized
@@ -174,7 +174,7 @@ def routers(data: bytes) -> None:
     first, second = honest
     assert net.route(1, first) == [1, first]
     assert net.route(1, second) == [1, second]
-    assert len(relay.own_coordinates) <= MAX_ANCESTRY + 1
+    assert len(relay.own_coordinates) <= MAX_LENGTH
 
 
 MACHINES = {"hostile-peer": hostile_peer, "sessions": sessions, "routers": routers}

@@ -8,7 +8,6 @@ import pytest
 
 from meshnode.identity import Identity
 from meshnode.ipv6.mss import MOST_PEERS, MssCeilings
-from meshnode.mesh.announce import MAX_ANCESTRY
 from meshnode.mesh.coordinates import MAX_LENGTH, PATH_SHARE, CoordinateCache
 from meshnode.mesh.session import IdentityCache
 from meshnode.wire.bloom import FilterAnnounce
@@ -74,14 +73,22 @@ def test_filters_have_a_budget() -> None:
     assert net.victim.refused.filters >= 178
 
 
-@pytest.mark.parametrize("depth", [MAX_ANCESTRY, 40, 2000])
-def test_a_path_too_deep_to_hang_below_is_no_path(depth: int) -> None:
-    """Whoever hung below it could not announce itself on an ordinary link any more."""
+@pytest.mark.parametrize(
+    ("mtus", "deepest"),
+    [((1280, 1280), 34), ((1472, 1472), 40), ((1280, 1472), 40), ((1472, 1280), 40), ((65535, 1280), MAX_LENGTH - 1)],
+)
+def test_a_path_too_deep_to_hang_below_is_no_path(mtus: tuple[int, int], deepest: int) -> None:
+    """Section 3.12: whoever hung below it could not announce itself on any of its links any more."""
     net = Peers()
+    for peer, mtu in zip((0, 2), mtus, strict=True):
+        net.victim.set_link_mtu(net.address(peer), mtu)
     before = net.position(2)
-    net.announce(2, [*(DICE.randbytes(16) for _ in range(depth - 1)), bytes(16)])
-    assert net.position(2) == before
-    assert net.victim.tree.root != bytes(16)
+    for too_many in (deepest + 1, 2000):
+        net.announce(2, [*(DICE.randbytes(16) for _ in range(too_many - 2)), bytes(16)])
+        assert net.position(2) == before
+    net.announce(2, [*(DICE.randbytes(16) for _ in range(deepest - 2)), bytes(16)])
+    assert len(net.position(2)) == deepest
+    assert len(net.victim.own_coordinates) == deepest + 1
 
 
 def test_a_path_that_names_a_node_twice_is_no_path() -> None:
