@@ -66,6 +66,9 @@ class TransportEvents:
             name = self.names.display(peer.node_addr)
             self.world.log("info", f"{transport.kind} connection of {name} at {address} lost: {cause}")
 
+    def carries_link(self, transport: ITransport, address: str) -> bool:
+        return self.links.peer_at((transport.transport_id, address)) is not None
+
     def mtu_changed(self, transport: ITransport, address: str | None) -> None:
         self.run(lambda now: self.path_mtus.promise_changed(transport.transport_id, address, now))
 

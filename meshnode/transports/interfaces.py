@@ -35,6 +35,9 @@ class ITransportHost(Interface):
     def connection_lost(transport: ITransport, address: str, cause: str, dialled: bool) -> None:
         """Note that an open connection ended and not by our `disconnect`. An address not `dialled` is nobody's."""
 
+    def carries_link(transport: ITransport, address: str) -> bool:
+        """Whether a peer is reached over the connection of `address`; one of which that is not so may give way."""
+
     def mtu_changed(transport: ITransport, address: str | None) -> None:
         """Note that `link_mtu` has another answer now: for `address`, or for every address when that is None."""
 

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from meshnode.transports.causes import describe
 from meshnode.transports.interfaces import IConnectionTransport, ITransportHost, TransportError
 from meshnode.transports.stream_connection import StreamConnection
+from meshnode.transports.visitors import Visitors
 
 _STOP_SECS = 1.0
 
@@ -64,6 +65,7 @@ class StreamTransport:
         self._reactor = reactor
         self._counts = dict.fromkeys(self.counters, 0)
         self._open: dict[str, StreamConnection] = {}
+        self._visitors = Visitors()
         self._dialling: dict[str, Deferred[Any]] = {}
         self._queue: dict[StreamConnection, list[bytes]] = {}
         self._closing: dict[StreamConnection, Deferred[None]] = {}
@@ -185,7 +187,7 @@ class StreamTransport:
         attempt = self._dialling.pop(address, None)
         if attempt is not None:
             attempt.cancel()
-        connection = self._open.pop(address, None)
+        connection = self._take_out(address)
         if connection is not None:
             frames = self._queue.pop(connection, None)
             if frames:
@@ -193,12 +195,18 @@ class StreamTransport:
             self._closing[connection] = Deferred()
             connection.close()
 
+    def _take_out(self, address: str) -> StreamConnection | None:
+        """Count the connection of `address` among the open ones no longer."""
+        self._visitors.discard(address)
+        return self._open.pop(address, None)
+
     # -- what connections tell (`ConnectionOwner`)
 
     def connection_open(self, connection: StreamConnection) -> None:
         address = connection.address
         if connection.inbound:
             self._count("connections_accepted")
+            self._visitors.add(address)
         elif self._dialling.pop(address, None) is None:
             connection.abort("not wanted any more")
             return
@@ -229,7 +237,7 @@ class StreamTransport:
             closed.callback(None)
         if cause is None or self._open.get(connection.address) is not connection:
             return
-        del self._open[connection.address]
+        self._take_out(connection.address)
         lost = self._queue.pop(connection, [])
         self._counts["send_errors"] += len(lost)
         self._counts["recv_errors"] += 1  # a clean end counts as well, which operators know (spec 04 section 4.5)
@@ -276,15 +284,31 @@ class StreamTransport:
         return StreamConnection(self, self._reactor, self.mtu, address, False)
 
     def _accept(self, describe_peer: Callable[[Any], str]) -> Factory:
-        """A factory for accepted streams that keeps to the limit."""
+        """A factory for accepted streams that keeps to the limit; `describe_peer` gives the address of a stream."""
         return _AcceptFactory(self, describe_peer)
 
     def accepted(self, address: str) -> StreamConnection | None:
         """Make room for an accepted stream; None when there is none."""
-        if self.state != "up" or self._inbound() >= self._max_inbound or address in self._open:
+        if self.state != "up" or address in self._open or not self._has_room():
             self._count("connections_rejected")
             return None
         return StreamConnection(self, self._reactor, self.mtu, address, True)
+
+
+    def _has_room(self) -> bool:
+        """Whether one more stream may be accepted; one that carries no link gives way to it."""
+        if self._inbound() < self._max_inbound:
+            return True
+        address = self._visitors.give_way(lambda visitor: self._host.carries_link(self, visitor))
+        if address is None:
+            return False
+        self._count("connections_displaced")
+        connection = self._open.pop(address)
+        self._queue.pop(connection, None)
+        connection.abort("its place was needed")
+        with _telling:
+            self._host.connection_lost(self, address, "its place was needed", False)
+        return True
 
 
 class _DialFactory(Factory):

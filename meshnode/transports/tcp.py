@@ -50,6 +50,7 @@ COUNTERS = (
     "connections_established",
     "connections_accepted",
     "connections_rejected",
+    "connections_displaced",
     "connect_timeouts",
     "connect_refused",
     "pool_inbound",

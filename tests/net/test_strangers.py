@@ -26,7 +26,8 @@ FLOODS = {"random": 10_000, "one-key": 1_000, "many-keys": 1_000}
 class Square:
     """A server, a peer that has a link to it, an attacker and a newcomer, on one switch."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, transport: str = "udp", port: int = 2121, **section: object) -> None:
+        self._carrier = {transport: {"bind_addr": f"0.0.0.0:{port}", "mtu": 1472, **section}}
         self.bridge = Bridge(lab.host("switch"), "10.98.0")
         self.server = self._node(lab, "server")
         self.server_address = self.bridge.subnet + ".10"
@@ -35,7 +36,7 @@ class Square:
         self.attacker = lab.host("attacker")
         self.bridge.join(self.attacker)
         for node in (self.peer, self.newcomer):
-            node.dials(self.server, self.server_address)
+            node.dials(self.server, self.server_address, port, transport)
         for node in (self.server, self.peer):
             node.start()
             node.wait_ready()
@@ -45,7 +46,9 @@ class Square:
     def _node(self, lab: Lab, name: str) -> Node:
         host = lab.host(f"host-{name}")
         self.bridge.join(host)
-        return lab.node(name, host)
+        node = lab.node(name, host)
+        node.carries(**self._carrier)
+        return node
 
     @contextmanager
     def under(self, kind: str, seconds: float, sources: int = 1) -> Iterator[Flood]:

@@ -98,6 +98,9 @@ class RecordingNode:
     def connection_lost(self, transport: ITransport, address: str, cause: str, dialled: bool) -> None:
         self.events.append(("lost", address, cause, "dialled" if dialled else "accepted"))
 
+    def carries_link(self, transport: ITransport, address: str) -> bool:
+        return False
+
     def mtu_changed(self, transport: ITransport, address: str | None) -> None:
         self.events.append(("mtu", str(address)))
 

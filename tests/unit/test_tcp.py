@@ -186,10 +186,14 @@ def test_who_said_something_whole_may_be_silent(reactor: JumpingReactor) -> None
     visitor.close()
 
 
-def test_more_connections_than_allowed_are_closed_at_once(reactor: JumpingReactor) -> None:
+def test_more_connections_than_allowed_are_closed_at_once_when_links_use_the_others(reactor: JumpingReactor) -> None:
     station = Station(reactor, max_inbound_connections=5)
-    visitors = [station.visitor() for _ in range(9)]
+    visitors = [station.visitor() for _ in range(5)]
+    reactor.until(lambda: len(station.transport.connections()) == 5)
+    station.host.links = set(station.transport.connections())
+    visitors += [station.visitor() for _ in range(4)]
     reactor.until(lambda: station.transport.stats()["connections_rejected"] == 4)
+    assert station.transport.stats()["connections_displaced"] == 0
     assert len(station.transport.connections()) == 5
     assert station.transport.stats()["connections_accepted"] == 5
     visitors[0].close()
@@ -197,6 +201,42 @@ def test_more_connections_than_allowed_are_closed_at_once(reactor: JumpingReacto
     station.visitor().close()
     for visitor in visitors:
         visitor.close()
+
+
+def test_the_oldest_connection_without_a_link_gives_way_to_a_newcomer(reactor: JumpingReactor) -> None:
+    station = Station(reactor, max_inbound_connections=3)
+    visitors = [station.visitor() for _ in range(3)]
+    reactor.until(lambda: len(station.transport.connections()) == 3)
+    first, second, third = station.transport.connections()
+    station.host.links = {first}
+    station.transport.send(second, [frame(100)])
+    visitors.append(station.visitor())
+    reactor.until(lambda: station.transport.stats()["connections_accepted"] == 4)
+    reactor.turn()
+    assert set(station.transport.connections()) > {first, third}
+    assert station.host.events == [("lost", second, "its place was needed", False)]
+    assert station.transport.stats()["pool_inbound"] == 3
+    station.transport.flush()
+    with pytest.raises(ConnectionResetError):
+        visitors[1].recv(1)
+    for visitor in visitors:
+        visitor.close()
+
+
+def test_a_crowd_of_connections_at_once_stays_within_the_limit(reactor: JumpingReactor) -> None:
+    station = Station(reactor, max_inbound_connections=5)
+    crowd = [socket.socket() for _ in range(60)]
+    for one in crowd:
+        one.setblocking(False)
+        one.connect_ex(("127.0.0.1", station.port))
+    reactor.until(lambda: station.transport.stats()["connections_displaced"] == 55)
+    reactor.turn()
+    assert station.transport.stats()["pool_inbound"] == len(station.transport.connections()) == 5
+    assert len(station.transport._visitors) == 5
+    for one in crowd:
+        one.close()
+    reactor.until(lambda: not station.transport.connections())
+    assert len(station.transport._visitors) == 0
 
 
 def test_a_reader_that_does_not_read_costs_frames_and_no_memory(reactor: JumpingReactor) -> None:

@@ -28,6 +28,7 @@ class RecordingHost:
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[bytes]] | None] = []
         self.events: list[tuple[object, ...]] = []
+        self.links: set[str] = set()
         self.on_frames: Callable[[ITransport, str, list[bytes]], None] | None = None
 
     def frames_received(self, transport: ITransport, address: str, frames: list[bytes]) -> None:
@@ -46,6 +47,9 @@ class RecordingHost:
 
     def connection_lost(self, transport: ITransport, address: str, cause: str, dialled: bool) -> None:
         self.events.append(("lost", address, cause, dialled))
+
+    def carries_link(self, transport: ITransport, address: str) -> bool:
+        return address in self.links
 
     def mtu_changed(self, transport: ITransport, address: str | None) -> None:
         self.events.append(("mtu", address))

@@ -47,6 +47,7 @@ COUNTERS = (
     "socks5_errors",
     "connections_accepted",
     "connections_rejected",
+    "connections_displaced",
     "control_errors",
     "pool_inbound",
     "pool_outbound",
