@@ -294,7 +294,6 @@ class StreamTransport:
             return None
         return StreamConnection(self, self._reactor, self.mtu, address, True)
 
-
     def _has_room(self) -> bool:
         """Whether one more stream may be accepted; one that carries no link gives way to it."""
         if self._inbound() < self._max_inbound:
