@@ -23,6 +23,10 @@ class PacketSink(Protocol):
     def takes_frames(self) -> bool:
         """Whether `write_frames` may be used."""
 
+    @property
+    def takes_datagram_runs(self) -> bool:
+        """Whether those frames may hold many UDP datagrams; decided once and for all."""
+
     def write(self, packets: list[bytes]) -> None:
         """Deliver complete IPv6 packets, in order. Trouble is counted by the sink, not raised."""
 
@@ -88,7 +92,7 @@ class Ipv6Adapter:
         self._clock = clock
         self._ceilings = MssCeilings(transport_mtu)
         self._limiter = SourceLimiter()
-        self._coalescer = Coalescer(address, self._clamp_inbound)
+        self._coalescer = Coalescer(address, self._clamp_inbound, sink.takes_datagram_runs)
 
     # From the host
 

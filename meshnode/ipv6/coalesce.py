@@ -1,10 +1,11 @@
-"""Many TCP segments, one write: what the kernel's receive offload would merge goes to it merged (data-plane rule 3).
+"""Many packets, one write: what the kernel's receive offload would merge goes to it merged (data-plane rule 3).
 
-A frame here is what a TUN opened with a virtio header takes: that 10-byte header, then one IPv6 packet. Segments
-that continue each other become one packet with a segment size, which the kernel passes up as it is or cuts back into
-the very segments; anything else becomes a frame of its own. The conditions are those of the kernel's `tcp_gro_receive`.
+A frame here is what a TUN opened with a virtio header takes: that 10-byte header, then one IPv6 packet. TCP segments
+that continue each other, and UDP datagrams of one flow and size, become one packet with a segment size, which the
+kernel passes up as it is or cuts back into the very packets; anything else becomes a frame of its own. The conditions
+are those of the kernel's `tcp_gro_receive` and `udp_gro_receive`.
 
-Checksums of merged segments are not verified. The mesh hands over exactly the bytes that the far host gave it, under
+Checksums of merged packets are not verified. The mesh hands over exactly the bytes that the far host gave it, under
 end-to-end authentication, so a checksum could only fail if that host had written it wrong; and that host, which may
 write anything it likes, gains nothing by it. Lone packets keep their checksum and the kernel verifies it as ever.
 """
@@ -16,7 +17,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from meshnode.ipv6.checksum import TCP, pseudo_header_sum
+from meshnode.ipv6.checksum import TCP, UDP, pseudo_header_sum
 from meshnode.ipv6.shim import SHIM_SIZE, expand, header_start, is_shim
 
 VIRTIO_HEADER = Struct("=BBHHHH")
@@ -24,6 +25,7 @@ VIRTIO_HEADER = Struct("=BBHHHH")
 NO_OFFLOAD: Final = bytes(VIRTIO_HEADER.size)
 NEEDS_CHECKSUM: Final = 1
 SEGMENTED_TCPV6: Final = 4
+SEGMENTED_UDP: Final = 5
 
 _MAX_IPV6_PAYLOAD: Final = 65535 - 40
 """The largest packet the kernel handles without jumbograms is 65535 bytes, header included."""
@@ -34,10 +36,22 @@ _FLAGS_AT: Final = SHIM_SIZE + 13
 _SYN, _PSH, _ACK, _ECE = 0x02, 0x08, 0x10, 0x40
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
 _WORD = Struct("!H")
+_WORDS = Struct("!HH")
+
+_UDP_FIXED: Final = SHIM_SIZE + 8
+_LENGTH_AT: Final = SHIM_SIZE + 4
+_MOST_DATAGRAMS: Final = 64
+"""As many as older kernels let a sender put into one packet (UDP_MAX_SEGMENTS); newer ones take more."""
 
 _HEADER: Final = "!7s4xI8s2x{tail}s"
 """Shim, sequence number, acknowledgement to window, then (the checksum apart) urgent pointer and options."""
 _HEADERS: Final = {size: Struct(_HEADER.format(tail=size - 18)).unpack_from for size in range(20, 61, 4)}
+
+
+@lru_cache(maxsize=512)
+def _datagram(payload: int) -> Struct:
+    """The same for UDP, in the same five parts: the length field where TCP has its sequence number, and two empty."""
+    return Struct(f"!{SHIM_SIZE}s4xH0s0s2x{payload}s")
 
 
 @lru_cache(maxsize=512)
@@ -61,6 +75,7 @@ class _Run:
         "room",
         "segments",
         "size",
+        "step",
         "tail",
         "unpack",
     )
@@ -71,7 +86,7 @@ class _Run:
         self.addresses = addresses
         self.header_size = header_size
         self.size = len(first)  # of every shim payload but the last
-        self.payload = self.size - SHIM_SIZE - header_size
+        self.payload = self.step = self.size - SHIM_SIZE - header_size
         self.unpack = _segment(header_size, self.payload).unpack_from
         self.head, sequence, self.acknowledgement, self.tail, data = self.unpack(first)
         self.next = (sequence + self.payload) & _SEQUENCE_MASK
@@ -116,18 +131,79 @@ class _Run:
         )
 
 
+class _Datagrams:
+    """UDP datagrams of one flow and size on their way to become one frame; grows as a `_Run` does."""
+
+    __slots__ = (
+        "acknowledgement",
+        "addresses",
+        "first",
+        "head",
+        "next",
+        "payload",
+        "room",
+        "segments",
+        "size",
+        "step",
+        "tail",
+        "unpack",
+    )
+
+    def __init__(self, first: bytes, addresses: bytes) -> None:
+        """Start with the shim payload `first`, a datagram that carries data."""
+        self.first = first
+        self.addresses = addresses
+        self.size = len(first)  # of every shim payload but the last
+        self.payload = self.size - _UDP_FIXED
+        self.step = 0  # what is a sequence number to TCP stays what it is
+        self.unpack = _datagram(self.payload).unpack_from
+        self.head, self.next, self.acknowledgement, self.tail, data = self.unpack(first)
+        self.room = min(_MOST_DATAGRAMS, (_MAX_IPV6_PAYLOAD - 8) // self.payload) - 1
+        self.segments = [data]
+
+    def takes_last(self, buffer: bytes, offset: int) -> bool:
+        """Take a datagram that ends the run by being shorter; False if it is none of this flow."""
+        size = len(buffer) - offset
+        if not _UDP_FIXED < size < self.size or not buffer.startswith(self.head, offset):
+            return False
+        length, checksum = _WORDS.unpack_from(buffer, offset + _LENGTH_AT)
+        if length != size - SHIM_SIZE or not checksum:
+            return False
+        self.segments.append(buffer[offset + _UDP_FIXED :])
+        return True
+
+    def frame(self) -> bytes:
+        """The frame of all datagrams; a single one goes out as it came."""
+        first, segments = self.first, self.segments
+        if len(segments) == 1:
+            return NO_OFFLOAD + expand(first, 0, self.addresses)
+        length = 8 + self.payload * (len(segments) - 1) + len(segments[-1])
+        return b"".join(
+            (
+                VIRTIO_HEADER.pack(NEEDS_CHECKSUM, SEGMENTED_UDP, 48, self.payload, 40, 6),
+                header_start(first, 0, length),
+                self.addresses,
+                first[SHIM_SIZE:_LENGTH_AT],
+                _WORDS.pack(length, pseudo_header_sum(self.addresses, length, UDP)),
+                *segments,
+            )
+        )
+
+
 class Coalescer:
     """Turns runs of shim payloads into frames. Within a flow nothing overtakes; between flows order may change.
 
-    `clamp` gets every packet with the SYN flag, as an IPv6 packet, and returns the one to deliver.
+    `clamp` gets every packet with the SYN flag, as an IPv6 packet, and returns the one to deliver. `datagrams` tells
+    whether whoever takes the frames cuts up UDP as well.
     """
 
-    def __init__(self, own: bytes, clamp: Callable[[bytes], bytes]) -> None:
+    def __init__(self, own: bytes, clamp: Callable[[bytes], bytes], datagrams: bool = False) -> None:
         self._own = own
         self._clamp = clamp
-        self._frames: list[bytes | _Run] = []
+        self._datagrams = datagrams
+        self._frames: list[bytes | _Run | _Datagrams] = []
         self._addresses = b""
-        self._runs: dict[bytes, _Run] = {}  # the growing run of each flow from the present source, by TCP ports
+        self._runs: dict[bytes, _Run | _Datagrams] = {}  # what grows, by flow: ports, the source being the present one
 
     def add(self, source: bytes, buffers: list[bytes], offset: int) -> int:
         """Take shim payloads from the peer with address `source`; each starts at `offset` of its buffer.
@@ -153,7 +229,7 @@ class Coalescer:
                     and tail == run.tail
                 ):
                     run.segments.append(data)
-                    run.next = (sequence + run.payload) & _SEQUENCE_MASK
+                    run.next = (sequence + run.step) & _SEQUENCE_MASK
                     run.room -= 1
                     if not run.room:
                         del self._runs[ports]
@@ -172,21 +248,22 @@ class Coalescer:
 
     def _place(self, buffer: bytes, offset: int) -> None:
         """Find the place of a packet that is not simply the next one of its flow."""
-        if buffer[offset + 5] != TCP or len(buffer) - offset < _TCP_FIXED:
-            self._frames.append(NO_OFFLOAD + expand(buffer, offset, self._addresses))
-            return
-        ports = buffer[offset + SHIM_SIZE : offset + SHIM_SIZE + 4]
-        run = self._runs.pop(ports, None)
-        if run is not None and run.takes_last(buffer, offset):
-            return
-        run = self._start_run(buffer, offset)
-        if run is not None:
-            self._frames.append(run)
-            if run.room > 0:
-                self._runs[ports] = run
-            return
+        kind, size = buffer[offset + 5], len(buffer) - offset
+        if (kind == TCP and size >= _TCP_FIXED) or (kind == UDP and size >= _UDP_FIXED and self._datagrams):
+            ports = buffer[offset + SHIM_SIZE : offset + SHIM_SIZE + 4]
+            run = self._runs.pop(ports, None)
+            if run is not None and run.takes_last(buffer, offset):
+                return
+            run = self._start_run(buffer, offset) if kind == TCP else self._start_datagrams(buffer, offset)
+            if run is not None:
+                self._frames.append(run)
+                if run.room > 0:
+                    self._runs[ports] = run
+                return
         packet = expand(buffer, offset, self._addresses)
-        self._frames.append(NO_OFFLOAD + (self._clamp(packet) if buffer[offset + _FLAGS_AT] & _SYN else packet))
+        if kind == TCP and size >= _TCP_FIXED and buffer[offset + _FLAGS_AT] & _SYN:
+            packet = self._clamp(packet)
+        self._frames.append(NO_OFFLOAD + packet)
 
     def _start_run(self, buffer: bytes, offset: int) -> _Run | None:
         """A run that begins with this TCP packet, or None where nothing could ever continue it."""
@@ -196,3 +273,10 @@ class Coalescer:
         if len(buffer) - offset <= SHIM_SIZE + header_size:
             return None
         return _Run(buffer[offset:], self._addresses, header_size)
+
+    def _start_datagrams(self, buffer: bytes, offset: int) -> _Datagrams | None:
+        """The same for UDP; a datagram without a checksum stays without."""
+        length, checksum = _WORDS.unpack_from(buffer, offset + _LENGTH_AT)
+        if length != len(buffer) - offset - SHIM_SIZE or length == 8 or not checksum:
+            return None
+        return _Datagrams(buffer[offset:], self._addresses)

@@ -7,7 +7,9 @@ from collections import deque
 from struct import Struct
 from typing import Any, Final
 
-from meshnode.ipv6.coalesce import NEEDS_CHECKSUM, NO_OFFLOAD, SEGMENTED_TCPV6, VIRTIO_HEADER
+from meshnode.ipv6.checksum import UDP
+from meshnode.ipv6.coalesce import NEEDS_CHECKSUM, NO_OFFLOAD, SEGMENTED_TCPV6, SEGMENTED_UDP, VIRTIO_HEADER
+from meshnode.ipv6.tun import SET_OFFLOAD
 
 _IFREQ = Struct("16sH")
 _VNET_HDR: Final = 0x4000
@@ -21,12 +23,14 @@ class FakeTunSystem:
     """A `TunSystem` without a kernel: what the test queues is read, what is written is kept.
 
     `interfaces` are the names that exist, with True for a TUN; `refusals` are error numbers that the next ioctls that
-    attach fail with; `offload` is whether there is a virtio header. In `incoming` and `write_refusals`, a number is
-    an error to fail with.
+    attach fail with; `offload` is whether there is a virtio header, `datagrams` whether UDP may be merged under it;
+    `asked_for` is what we want to get merged. In `incoming` and `write_refusals`, a number is an error to fail with.
     """
 
-    def __init__(self, offload: bool = True) -> None:
+    def __init__(self, offload: bool = True, datagrams: bool = True) -> None:
         self.offload = offload
+        self.datagrams = datagrams
+        self.asked_for = 0
         self.interfaces: dict[str, bool] = {}
         self.refusals: deque[int] = deque()
         self.incoming: deque[bytes | int] = deque()
@@ -47,6 +51,11 @@ class FakeTunSystem:
 
     def ioctl(self, fd: int, request: int, argument: Any) -> Any:
         self._check(fd)
+        if request == SET_OFFLOAD:
+            if argument and not self.datagrams:
+                raise _error(errno.EINVAL)
+            self.asked_for = argument
+            return 0
         if isinstance(argument, int):
             self.discarded.append(self._attached)
             self.interfaces.pop(self._attached, None)
@@ -101,19 +110,35 @@ class FakeTunSystem:
 def kernel_packets(frame: bytes) -> list[bytes]:
     """The IPv6 packets that a frame with virtio header stands for.
 
-    Segmentation and checksums are done the plain way, word by word, as in the kernel's `tcp_gso_segment`.
+    Segmentation and checksums are done the plain way, word by word, as in the kernel's `tcp_gso_segment` and
+    `__udp_gso_segment`.
     """
     flags, kind, header_size, size, start, field = VIRTIO_HEADER.unpack_from(frame)
     packet = frame[VIRTIO_HEADER.size :]
     if kind == 0 and flags == 0:
         return [packet]
-    assert (flags, kind, start, field) == (NEEDS_CHECKSUM, SEGMENTED_TCPV6, 40, 16)
-    assert header_size == 40 + (packet[52] >> 4) * 4
+    assert (flags, start) == (NEEDS_CHECKSUM, 40)
     assert _WORD.unpack_from(packet, 4)[0] == len(packet) - 40
-    assert _WORD.unpack_from(packet, 56)[0] % 0xFFFF == _pseudo_sum(packet, len(packet) - 40) % 0xFFFF
+    assert _WORD.unpack_from(packet, 40 + field)[0] % 0xFFFF == _pseudo_sum(packet, len(packet) - 40) % 0xFFFF
     header, data = packet[:header_size], packet[header_size:]
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    if kind == SEGMENTED_UDP:
+        assert (field, header_size, packet[6]) == (6, 48, UDP)
+        assert _WORD.unpack_from(packet, 44)[0] == len(packet) - 40
+        assert len(pieces) <= 64
+        return [_datagram(header, piece) for piece in pieces]
+    assert (kind, field, header_size) == (SEGMENTED_TCPV6, 16, 40 + (packet[52] >> 4) * 4)
     return [_segment(header, piece, index * size, index == len(pieces) - 1) for index, piece in enumerate(pieces)]
+
+
+def _datagram(header: bytes, data: bytes) -> bytes:
+    packet = bytearray(header + data)
+    for at in (4, 44):
+        _WORD.pack_into(packet, at, len(packet) - 40)
+    _WORD.pack_into(packet, 46, 0)
+    checksum = 0xFFFF ^ _fold(_pseudo_sum(packet, len(packet) - 40) + _words(packet[40:]))
+    _WORD.pack_into(packet, 46, checksum or 0xFFFF)
+    return bytes(packet)
 
 
 def _segment(header: bytes, data: bytes, offset: int, is_last: bool) -> bytes:

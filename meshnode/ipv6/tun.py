@@ -30,6 +30,10 @@ _WRITE_DIRECTION: Final = (
 )
 _TUNSETIFF: Final = _WRITE_DIRECTION | 0x000454CA
 _TUNSETPERSIST: Final = _WRITE_DIRECTION | 0x000454CB
+SET_OFFLOAD: Final = _WRITE_DIRECTION | 0x000454D0
+"""The ioctl TUNSETOFFLOAD."""
+_CSUM_AND_USO: Final = 0x01 | 0x20 | 0x40
+"""TUN_F_CSUM, TUN_F_USO4, TUN_F_USO6."""
 
 _BURST: Final = 256
 """Most packets read in one reactor turn: less than a millisecond of reading, and a few of work further up."""
@@ -142,6 +146,7 @@ class TunDevice:
         self.name = name
         self.counters = TunCounters()
         self.takes_frames = False
+        self.takes_datagram_runs = False
         self._reactor = reactor
         self._host = host
         self._system = system if system is not None else KernelTun()
@@ -176,7 +181,17 @@ class TunDevice:
                 continue
             self._header_size = header_size
             self.takes_frames = header_size > 0
+            self.takes_datagram_runs = self.takes_frames and self._cuts_datagrams()
             return
+
+    def _cuts_datagrams(self) -> bool:
+        """Whether the kernel cuts up merged UDP (Linux 6.2): it knows the flag then that asks it to send us such."""
+        try:
+            self._system.ioctl(self._fd, SET_OFFLOAD, _CSUM_AND_USO)
+        except OSError:
+            return False
+        self._system.ioctl(self._fd, SET_OFFLOAD, 0)
+        return True
 
     def _discard_stale(self) -> None:
         """Replace an interface that outlived its process; its addresses and routes are not ours."""

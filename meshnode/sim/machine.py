@@ -136,7 +136,7 @@ class SimNode(Node):
 class HostStack:
     """The IPv6 stack beside a node (`PacketSink`): hands packets to whoever counts them."""
 
-    takes_frames = False
+    takes_frames = takes_datagram_runs = False
 
     def __init__(self, receive: Callable[[bytes], None]) -> None:
         self._receive = receive

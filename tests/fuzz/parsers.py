@@ -157,7 +157,7 @@ class _Node:
 
 class _Sink:
     def __init__(self, takes_frames: bool) -> None:
-        self.takes_frames = takes_frames
+        self.takes_frames = self.takes_datagram_runs = takes_frames
 
     def write(self, packets: list[bytes]) -> None:
         assert all(packets)

@@ -57,6 +57,30 @@ def rig(*arguments: str, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
     return result
 
 
+DATAGRAMS = """
+import socket, subprocess, sys
+a, b, receive, send = sys.argv[1:]
+receiver = subprocess.Popen(["ip", "netns", "exec", b, sys.executable, "-c", receive], stdout=subprocess.PIPE)
+receiver.stdout.readline()
+sys.exit(subprocess.run(["ip", "netns", "exec", a, sys.executable, "-c", send]).returncode or receiver.wait())
+"""
+RECEIVE = """
+import socket, sys
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
+    receiver.bind(("fd00::b", 9))
+    receiver.settimeout(20)
+    print("ready", flush=True)
+    expected = [number.to_bytes(2, "big") * (25 if number % 50 == 49 else 50) for number in range(200)]
+    sys.exit([receiver.recv(2000) for _ in expected] != expected)
+"""
+BURST = """
+import socket
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+    for number in range(200):
+        sender.sendto(number.to_bytes(2, "big") * (25 if number % 50 == 49 else 50), ("fd00::b", 9))
+"""
+
+
 def tcp_statistics(output: str) -> dict[str, int]:
     """The TCP line of /proc/net/snmp."""
     names, values = (line.split()[1:] for line in output.splitlines() if line.startswith("Tcp:"))
@@ -83,6 +107,15 @@ def test_a_tcp_transfer_arrives_whole_and_mostly_merged(reactor: str) -> None:
         assert (side["tun"]["write_errors"], side["tun"]["write_dropped"], side["lost"]) == (0, 0, [])
         assert side["adapter"]["mss_clamped"] == 1
     assert sender["tun"]["bytes_read"] / sender["tun"]["packets_read"] <= 1203
+
+
+def test_datagrams_arrive_one_by_one_and_are_handed_over_merged() -> None:
+    result = rig("pair", "epoll", sys.executable, "-c", DATAGRAMS, "{a}", "{b}", RECEIVE, BURST)
+    assert result["status"] == 0, result["output"]
+    sender, receiver = result["a"], result["b"]
+    assert receiver["adapter"]["delivered"] >= 200
+    assert receiver["tun"]["packets_written"] < sender["tun"]["packets_read"] / 2
+    assert (receiver["tun"]["write_errors"], receiver["tun"]["write_dropped"]) == (0, 0)
 
 
 def test_the_host_learns_that_an_address_is_not_there() -> None:

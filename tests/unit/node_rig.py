@@ -22,7 +22,7 @@ WALL_START = 1_700_000_000.0
 class HostStack:
     """The IPv6 stack beside a node: remembers what it is given (`PacketSink`)."""
 
-    takes_frames = False
+    takes_frames = takes_datagram_runs = False
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []

@@ -47,7 +47,7 @@ class Node:
 
 class Sink:
     def __init__(self, takes_frames: bool) -> None:
-        self.takes_frames = takes_frames
+        self.takes_frames = self.takes_datagram_runs = takes_frames
         self.packets: list[bytes] = []
         self.writes = 0
 

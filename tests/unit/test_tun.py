@@ -33,8 +33,8 @@ class Host:
 
 
 class Setup:
-    def __init__(self, offload: bool = True, name: str = "fips0") -> None:
-        self.system = FakeTunSystem(offload)
+    def __init__(self, offload: bool = True, name: str = "fips0", datagrams: bool = True) -> None:
+        self.system = FakeTunSystem(offload, datagrams)
         self.reactor = MemoryReactor()
         self.host = Host()
         self.device = TunDevice(self.reactor, name, 1280, self.host, self.system)
@@ -64,6 +64,19 @@ class TestOpening:
         setup = Setup(offload=False)
         setup.device.open()
         assert not setup.device.takes_frames
+        assert not setup.device.takes_datagram_runs
+
+    def test_a_kernel_that_cuts_datagrams_is_not_asked_to_send_merged_ones(self) -> None:
+        setup = Setup()
+        setup.device.open()
+        assert setup.device.takes_datagram_runs
+        assert setup.system.asked_for == 0
+
+    def test_a_kernel_that_does_not_cut_datagrams_gets_single_ones(self) -> None:
+        setup = Setup(datagrams=False)
+        setup.device.open()
+        assert setup.device.takes_frames
+        assert not setup.device.takes_datagram_runs
 
     def test_nothing_is_read_before_the_start(self) -> None:
         setup = Setup()
