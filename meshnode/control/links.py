@@ -48,7 +48,21 @@ def _peer_row(view: View, peer: PeerLink, somebody_measured: bool) -> dict[str, 
         **_doubts(peer),
         **_security(peer),
         **_position(view, peer, somebody_measured),
+        **_frames(view, peer),
+        **_clock(view.node.router.neighbours.get(peer.node_addr)),
     }
+
+
+def _frames(view: View, peer: PeerLink) -> dict[str, int]:
+    """Ours: bytes of the longest frame that gets through, and what the transport promised where that is more."""
+    carried, promised = view.node.path_mtus.of(peer), view.node.transports.promised_mtu(peer.path)
+    return {"link_mtu": carried, **({"promised_mtu": promised} if carried < promised else {})}
+
+
+def _clock(neighbour: Neighbour | None) -> dict[str, Any]:
+    """Ours: how far the peer's clock is ahead of this machine's, as far as its announces tell."""
+    clock = None if neighbour is None else neighbour.clock
+    return {} if clock is None else {"clock_ahead_secs": clock.ahead, "clock_ahead_is_exact": clock.is_exact}
 
 
 def _doubts(peer: PeerLink) -> dict[str, str]:

@@ -38,7 +38,7 @@ class AnnounceExchange:
         self._send = send
         self.counters = tree.counters
 
-    def receive(self, peer: NodeAddr, body: bytes, now: float) -> Position | None:
+    def receive(self, peer: NodeAddr, body: bytes, now: float, wall: float) -> Position | None:
         """Take a TreeAnnounce (after the type byte): the peer's new position, or None when it was not accepted.
 
         Beyond what the specification demands, a path must not name a node twice, which no honest one does, nor be so
@@ -67,21 +67,22 @@ class AnnounceExchange:
         if message.ancestry_error() is not None or not self._believable(message):
             counters.ancestry_invalid += 1
             return None
-        return self._store(neighbour, message)
+        return self._store(neighbour, message, wall)
 
-    def _store(self, neighbour: Neighbour, message: TreeAnnounce) -> Position | None:
+    def _store(self, neighbour: Neighbour, message: TreeAnnounce, wall: float) -> Position | None:
         if neighbour.position is not None and message.sequence <= neighbour.position.sequence:
             self.counters.stale += 1
             return None
         self.counters.accepted += 1
-        neighbour.position = Position(
+        position = Position(
             sequence=message.sequence,
             timestamp=message.timestamp,
             parent=message.parent,
             ancestry=message.ancestry,
             coordinates=[entry.node_addr for entry in message.ancestry],
         )
-        return neighbour.position
+        neighbour.take_position(position, wall)
+        return position
 
     def send(self, neighbour: Neighbour, now: float) -> None:
         """Announce our position to one peer now, or as soon as the interval since the last announce has passed.

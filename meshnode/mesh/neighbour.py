@@ -31,6 +31,17 @@ class Position:
         return len(self.coordinates) - 1
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """How many seconds a peer's clock is ahead of ours, negative when behind.
+
+    When not `is_exact` it is ahead by so much at least. The mesh does without clocks; an operator may want to know.
+    """
+
+    ahead: int
+    is_exact: bool
+
+
 @dataclass(slots=True)
 class Outgoing:
     """When something was last sent to a peer, and whether more is waiting for its interval.
@@ -95,6 +106,7 @@ class Neighbour:
     identity: PeerIdentity
     link_mtu: int
     position: Position | None = None
+    clock: ClockReading | None = None
     filter: int | None = None
     filter_sequence: int = 0
     filter_received_at: float | None = None
@@ -111,6 +123,17 @@ class Neighbour:
     @property
     def address(self) -> NodeAddr:
         return self.identity.node_addr
+
+    def take_position(self, position: Position, wall: float) -> None:
+        """Move to where a new announce puts the peer, and read its clock from the date; `wall` is Unix time.
+
+        The first announce of a link may have been signed any time ago, and dates only a clock that is ahead. One that
+        comes after it was signed just now.
+        """
+        ahead, is_news = position.timestamp - int(wall), self.position is not None
+        if is_news or ahead > 0:
+            self.clock = ClockReading(ahead, is_news)
+        self.position = position
 
 
 Neighbours = dict[NodeAddr, Neighbour]

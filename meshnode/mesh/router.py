@@ -256,7 +256,7 @@ class Router:
 
     def _tree_announce(self, peer: NodeAddr, body: bytes, now: float, wall: float) -> None:
         was_tree_peer = self.tree.is_tree_peer(peer)
-        position = self.announces.receive(peer, body, now)
+        position = self.announces.receive(peer, body, now, wall)
         if position is None:
             return
         self._decisions.forget()

@@ -11,13 +11,15 @@ from typing import Any, Protocol
 from meshnode.transports.addresses import SocketAddress, bind_advice, family_of, format_address
 from meshnode.transports.interfaces import TransportError
 
-# Linux option numbers the standard library has no names for (asm-generic/socket.h, linux/udp.h).
+# Linux option numbers the standard library has no names for (asm-generic/socket.h, linux/udp.h, linux/in.h).
 SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
 SO_RXQ_OVFL = 40
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
+IP_MTU_DISCOVER = 10
+IP_PMTUDISC_OMIT = 5
 
 _LARGEST_BUFFER = 0x3FFFFFFF  # the kernel doubles the figure into a C int
 
@@ -97,6 +99,9 @@ def open_udp_socket(
     grow_buffer(opened, "udp receive", socket.SO_RCVBUF, receive_size, warn)
     grow_buffer(opened, "udp send", socket.SO_SNDBUF, send_size, warn)
     _option(opened, socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+    # By default the kernel lets routers fragment a batch but not a single datagram: behind a narrow router that may not
+    # answer, single ones vanish for ever. So may all be fragmented, and no ICMP message about a size is believed.
+    _option(opened, socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT)
     return UdpSocket(
         socket=opened,
         local=opened.getsockname(),

@@ -16,9 +16,6 @@ from tests.rigs.waiting import wait_until
 pytestmark = pytest.mark.net
 
 
-_IMPATIENT = {"tun": {"enabled": False}, "node": {"rate_limit": {"handshake_timeout_secs": 3}}}
-
-
 def test_the_slow_hop_of_a_chain_is_named(lab: Lab, measured: Callable[[str], None]) -> None:
     mesh = Mesh(lab, row(5), settings={"tun": {"enabled": False}})
     n0, n1, n2, n3, n4 = mesh.nodes
@@ -36,22 +33,6 @@ def test_the_slow_hop_of_a_chain_is_named(lab: Lab, measured: Callable[[str], No
     measured(f"round trips by hop {times} ms")
     assert times[2] - times[1] > 60
     assert trace["slow_step"].startswith("the slow step is n2 - n3")
-
-
-def test_a_peer_that_does_not_connect_is_told_with_the_reason(lab: Lab) -> None:
-    node = lab.node("here", lab.host("here"), None, _IMPATIENT)
-    there = lab.node("there", lab.host("there"), None, {"tun": {"enabled": False}})
-    node.dials(there, "127.0.0.1", port=9)
-    node.start()
-    node.wait_ready(30)
-    wait_until(lambda: "in vain" in meshctl(node, "status").stdout, 60, "the attempt has failed", interval=0.5)
-    status = meshctl(node, "status")
-    assert status.returncode == 1
-    assert "! peer there (udp 127.0.0.1:9) is not connected: " in status.stdout
-    assert "no answer to the handshake (nobody is there, the key is another one" in status.stdout
-    trace = answer(node, "trace", "there")
-    assert trace["failing_stage"] == "filter"
-    assert "no answer to the handshake" in trace["missing_link"]
 
 
 def test_peers_come_and_go_without_a_restart_and_for_good_when_asked(lab: Lab) -> None:
@@ -74,44 +55,3 @@ def test_peers_come_and_go_without_a_restart_and_for_good_when_asked(lab: Lab) -
     assert meshctl(left, "peer", "remove", "mate", "--save").returncode == 0
     assert right.npub not in left.config_file.read_text()
     assert not left.is_connected_to([right])
-
-
-_DROP = "add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "
-_DROP += "add rule inet wall in udp dport 2121 drop"
-
-
-def test_planted_causes_of_a_missing_link_are_told_apart(lab: Lab) -> None:
-    """Wrong port, wrong key, firewall and access list, one after the other, from a machine without a node."""
-    pair = Pair(lab, settings={"tun": {"enabled": False}})
-    left, right = pair.left, pair.right
-    right.start()
-    right.wait_ready(30)
-    address = f"{pair.right_address}:2121"
-
-    def knock(where: str, npub: str) -> str:
-        return meshctl(left, "probe", where, npub).stdout
-
-    assert f"answer     {right.npub} speaks link protocol" in knock(address, right.npub)
-    wrong_port = knock(f"{pair.right_address}:2122", right.npub)
-    assert "nothing listens at udp port 2122" in wrong_port
-    stranger = knock(address, left.npub)
-    assert "nothing came back" in stranger
-    assert "another key" in stranger
-    assert right.host.run(["nft", _DROP]).returncode == 0
-    assert "a firewall on the way" in knock(address, right.npub)
-    assert right.host.run(["nft", "delete table inet wall"]).returncode == 0
-    assert f"answer     {right.npub}" in knock(address, right.npub)
-
-
-def test_a_closed_door_is_named_on_the_side_that_closed_it(lab: Lab) -> None:
-    lists = {"deny_file": str(lab.directory / "peers.deny"), "allow_file": str(lab.directory / "peers.allow")}
-    pair = Pair(lab, settings=_IMPATIENT)
-    left, right = pair.left_dials().left, pair.right
-    right.settings["meshnode"] = {"access": lists}
-    (lab.directory / "peers.deny").write_text(f"{left.npub}\n")
-    for node in (right, left):
-        node.start()
-        node.wait_ready(30)
-    wait_until(lambda: left.npub in meshctl(right, "acl", "--json").stdout, 30, "the refusal is shown", interval=0.5)
-    wait_until(lambda: "in vain" in meshctl(left, "status").stdout, 60, "the attempt has failed", interval=0.5)
-    assert "this node is not welcome there" in meshctl(left, "status").stdout

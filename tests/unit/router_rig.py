@@ -20,10 +20,11 @@ TREE, FILTER = 0x10, 0x20
 def announce(*nodes: int, sequence: int = 1, **changes: Any) -> TreeAnnounce:
     """A signed announce of nodes[0] with the path through the others."""
     parent = ADDRESSES[nodes[min(1, len(nodes) - 1)]]
-    entries = [AncestryEntry(ADDRESSES[n], sequence, 5) for n in nodes]
+    date = int(changes.get("date", 5))
+    entries = [AncestryEntry(ADDRESSES[n], sequence, date) for n in nodes]
     signer: Identity = changes.get("signer", NODES[nodes[0]])
-    signature = signer.sign(declaration_bytes(ADDRESSES[nodes[0]], parent, sequence, 5), bytes(32))
-    return TreeAnnounce(sequence, 5, parent, entries, signature)
+    signature = signer.sign(declaration_bytes(ADDRESSES[nodes[0]], parent, sequence, date), bytes(32))
+    return TreeAnnounce(sequence, date, parent, entries, signature)
 
 
 class Node:

@@ -18,6 +18,14 @@ from tests.unit.test_cli_main import Daemon, daemon, run  # noqa: F401
 OWN = "fd44:c64e::1"
 NPUB = "npub1abc"
 UDP = {"type": "udp", "transport_id": 1, "state": "up", "mtu": 1280, "local_addr": "0.0.0.0:2121", "stats": {}}
+PEER = {
+    "display_name": "bob",
+    "transport_type": "udp",
+    "transport_addr": "10.0.0.2:2121",
+    "link_mtu": 1280,
+    "clock_ahead_secs": 0,
+    "clock_ahead_is_exact": True,
+}
 HEADER = "  sl  local_address rem_address st\n"
 SOCKET = "  1: 00000000:0849 00000000:0000 07\n"
 ROUTE = "Iface\tDestination\tGateway\neth0\t00000000\t0100A8C0\n"
@@ -87,14 +95,14 @@ class Case:
         }
         self.settings: dict[str, Any] = {"tun.enabled": True, "dns.enabled": True, "dns.port": 5354}
         self.transports: list[dict[str, Any]] = [dict(UDP)]
-        self.log: list[dict[str, str]] = []
+        self.peers: list[dict[str, Any]] = []
 
     def verdicts(self) -> list[Verdict]:
         answers = {
             "show_status": self.status,
             "show_transports": {"transports": self.transports},
             "show_config": {"settings": self.settings},
-            "show_log": {"lines": self.log},
+            "show_peers": {"peers": self.peers},
         }
         return list(examine(Patient(self.machine, answers)))
 
@@ -219,10 +227,40 @@ FAULTS: list[tuple[str, Plant, str, str, str]] = [
     ),
     (
         "black hole",
-        lambda case: case.log.append({"level": "warn", "text": "the path to bob carries frames of 1200 bytes"}),
+        lambda case: case.peers.append({**PEER, "link_mtu": 1200, "promised_mtu": 1472}),
         "packet sizes",
-        "the path to bob carries frames of 1200 bytes",
-        "MTU on the way",
+        "the path to bob swallows frames of more than 1200 bytes, though its udp promises 1472",
+        "tracepath 10.0.0.2",
+    ),
+    (
+        "clock of a peer",
+        lambda case: case.peers.append({**PEER, "clock_ahead_secs": -7200}),
+        "clock",
+        "the clock of bob is 2h00m behind this one",
+        "compare `date` on both machines",
+    ),
+    (
+        "clock of a peer, as far as is known",
+        lambda case: case.peers.append({**PEER, "clock_ahead_secs": 90, "clock_ahead_is_exact": False}),
+        "clock",
+        "the clock of bob is at least 1m30s ahead of this one",
+        "compare `date` on both machines",
+    ),
+    (
+        "clock of one peer among three",
+        lambda case: case.peers.extend(
+            [PEER, {**PEER, "display_name": "eve", "clock_ahead_secs": 86400}, {**PEER, "clock_ahead_secs": -2}]
+        ),
+        "clock",
+        "the clock of eve is 1d00h ahead of this one",
+        "compare `date` on both machines",
+    ),
+    (
+        "clock here against two of three peers",
+        lambda case: case.peers.extend([{**PEER, "clock_ahead_secs": 3600}, PEER, {**PEER, "clock_ahead_secs": 3700}]),
+        "clock",
+        "the clock here is 1h00m behind those of 2 of 3 peers",
+        "timedatectl",
     ),
     (
         "small buffers",

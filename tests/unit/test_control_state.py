@@ -111,7 +111,17 @@ class Chain:
 
 
 # What we tell beyond the recorded daemons, whose tools pass over keys they do not know.
-OURS = frozenset(("show_metrics.link", "show_metrics.refused", "show_metrics.session", "show_status.config_files"))
+OURS = frozenset(
+    (
+        "show_metrics.link",
+        "show_metrics.refused",
+        "show_metrics.session",
+        "show_peers.peers[].clock_ahead_is_exact",
+        "show_peers.peers[].clock_ahead_secs",
+        "show_peers.peers[].link_mtu",
+        "show_status.config_files",
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +195,25 @@ def test_both_ends_tell_the_same_about_a_link(chain: Chain) -> None:
     assert a["is_parent"] == b["is_child"]
     assert int(a["our_session_index"], 16) < 2**32
     assert a["last_seen_ms"] >= a["authenticated_at_ms"] > WALL_START * 1000
+
+
+def test_the_longest_frame_a_path_carries_is_told_and_what_was_promised() -> None:
+    chain = Chain()
+    (peer,) = chain.operators[0].ask("show_peers")["peers"]
+    assert peer["link_mtu"] == 1472
+    assert "promised_mtu" not in peer
+    node = chain.hosts[0].node
+    node.transports.limit(next(iter(node.links.peers.values())).path, 1300)
+    (peer,) = chain.operators[0].ask("show_peers")["peers"]
+    assert (peer["link_mtu"], peer["promised_mtu"]) == (1300, 1472)
+
+
+def test_the_clocks_of_peers_are_told_as_far_as_they_are_known() -> None:
+    chain = Chain()
+    readings = [peer for operator in chain.operators for peer in operator.ask("show_peers")["peers"]]
+    told = {(peer["clock_ahead_secs"], peer["clock_ahead_is_exact"]) for peer in readings if "clock_ahead_secs" in peer}
+    assert told == {(0, True)}
+    assert any("clock_ahead_secs" not in peer for peer in readings)  # a root that never moves never tells the time
 
 
 def test_a_dial_without_an_answer_shows_as_a_link_and_as_a_connection(chain: Chain) -> None:

@@ -56,6 +56,44 @@ def test_checks_come_in_order() -> None:
     assert counters.received == 6
 
 
+# Announces: the clocks of those who sign them
+
+
+def clock_of(node: Node, peer: int) -> tuple[int, bool] | None:
+    reading = node.router.neighbours[ADDRESSES[peer]].clock
+    return None if reading is None else (reading.ahead, reading.is_exact)
+
+
+def test_the_first_announce_of_a_link_dates_only_a_clock_that_is_ahead() -> None:
+    node = Node(3, [1, 2])
+    node.hear(1, 0, date=WALL - 5000)
+    assert clock_of(node, 1) is None  # it may have been signed long ago
+    node.hear(2, 0, date=WALL + 7200)
+    assert clock_of(node, 2) == (7200, False)
+
+
+@pytest.mark.parametrize("off", [-7200, 0, 7200])
+def test_an_announce_after_the_first_dates_the_clock_exactly(off: int) -> None:
+    node = Node(3, [1])
+    node.hear(1, 0, date=WALL - 5000)
+    node.hear(1, 0, sequence=2, date=WALL + off)
+    assert clock_of(node, 1) == (off, True)
+
+
+def test_a_stale_announce_says_nothing_about_a_clock() -> None:
+    node = Node(3, [1])
+    node.hear(1, 0, sequence=2, date=WALL - 5000)
+    node.hear(1, 0, sequence=2, date=WALL + 50)
+    assert clock_of(node, 1) is None
+
+
+def test_a_peer_that_came_back_is_dated_anew() -> None:
+    node = Node(3, [1])
+    node.hear(1, 0, date=WALL + 7200)
+    node.router.peer_replaced(NODES[1].peer, 1472, node.now, WALL)
+    assert clock_of(node, 1) is None
+
+
 # Announces: effects
 
 

@@ -15,6 +15,8 @@ from zope.interface.verify import verifyObject
 from meshnode.transports.interfaces import ITransport, TransportError
 from meshnode.transports.udp import BURST_FRAMES, UdpSettings
 from meshnode.transports.udp_socket import (
+    IP_MTU_DISCOVER,
+    IP_PMTUDISC_OMIT,
     SO_RCVBUFFORCE,
     SO_SNDBUFFORCE,
     SOL_UDP,
@@ -102,6 +104,15 @@ def test_ports_are_never_shared() -> None:
     options = Rig().socket.options
     assert (socket.SOL_SOCKET, socket.SO_REUSEPORT) not in options
     assert (socket.SOL_SOCKET, socket.SO_REUSEADDR) not in options
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:2121", "[::]:2121"])
+def test_routers_may_fragment_every_datagram(bind: str) -> None:
+    assert Rig(bind).socket.options[socket.IPPROTO_IP, IP_MTU_DISCOVER] == IP_PMTUDISC_OMIT
+
+
+def test_a_kernel_that_decides_about_fragments_by_itself_will_do() -> None:
+    assert Rig(system=FakeSockets(unsupported={(socket.IPPROTO_IP, IP_MTU_DISCOVER)})).transport.state == "up"
 
 
 @pytest.mark.parametrize(

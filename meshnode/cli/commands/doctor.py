@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ..client import ToolError
-from ..doctor import carriers, host, network
+from ..doctor import carriers, company, host, network
 from ..doctor.machine import Machine
 from ..doctor.verdicts import Patient, Verdict
 from ..options import FAILURE, SUCCESS, Words, client, emit
 
-_ASKED = ("show_status", "show_transports", "show_config", "show_log")
+_ASKED = ("show_status", "show_transports", "show_config", "show_peers")
 _MARKS = {"ok": "ok  ", "hint": "-   ", "bad": "!   ", "unknown": "?   "}
 
 
@@ -50,7 +50,7 @@ def patient(options: argparse.Namespace) -> Patient:
 
 def examine(whom: Patient) -> Iterator[Verdict]:
     """Every verdict, in the order of the checks."""
-    for check in (*host.CHECKS, *network.CHECKS, *carriers.CHECKS):
+    for check in (*host.CHECKS, *network.CHECKS, *company.CHECKS, *carriers.CHECKS):
         yield from check(whom)
 
 

@@ -112,7 +112,7 @@ def clock(patient: Patient) -> Iterator[Verdict]:
     elif patient.machine.clock_is_set() is False:
         yield Verdict("clock", "hint", "nothing keeps the clock right", "timedatectl set-ntp true")
     else:
-        yield Verdict("clock", "ok", "the clock is kept right")
+        yield Verdict("clock", "ok", "a time service sets the clock")
 
 
 CHECKS = (node, rights, interface, names, clock)

@@ -49,7 +49,7 @@ def _sharing(patient: Patient, row: Mapping[str, Any]) -> int:
 
 
 def sizes(patient: Patient) -> Iterator[Verdict]:
-    """Do the frames fit the interface towards the world, and the path to each peer?"""
+    """Do the frames fit the interface towards the world?"""
     machine = patient.machine
     routes = [line.split() for line in (machine.read("/proc/net/route") or "").splitlines()[1:]]
     outward = next((route[0] for route in routes if route[1] == "00000000"), None)
@@ -68,11 +68,6 @@ def sizes(patient: Patient) -> Iterator[Verdict]:
             )
         else:
             yield Verdict("packet sizes", "ok", f"udp mtu {row['mtu']} fits {outward}")
-    for line in patient.answers.get("show_log", {}).get("lines", ()):
-        if line["level"] == "warn" and line["text"].startswith("the path to ") and "carries frames of" in line["text"]:
-            yield Verdict(
-                "packet sizes", "hint", line["text"], "the node keeps to that by itself; see the MTU on the way"
-            )
 
 
 def buffers(patient: Patient) -> Iterator[Verdict]:

@@ -39,6 +39,10 @@ class Patient:
     def transports(self) -> list[Mapping[str, Any]]:
         return list(self.answers.get("show_transports", {}).get("transports", ()))
 
+    @property
+    def peers(self) -> list[Mapping[str, Any]]:
+        return list(self.answers.get("show_peers", {}).get("peers", ()))
+
     def setting(self, key: str, default: Any = None) -> Any:
         """The value of a key of the node's configuration, `default` when it cannot be known."""
         return self.answers.get("show_config", {}).get("settings", {}).get(key, default)
