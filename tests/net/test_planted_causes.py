@@ -97,7 +97,7 @@ def test_a_clock_that_is_off_is_named_and_keeps_nobody_apart(lab: Lab) -> None:
     ours = our_program()
     tomorrow = Program("tomorrow", f"env DONT_FAKE_MONOTONIC=1 faketime -f +86400s {ours.template}")
     pair = Pair(lab, right=tomorrow, settings=_NO_TUN).left_dials().start()
-    left, right = pair.left, pair.right
+    left = pair.left
 
     def said() -> list[str]:
         return [verdict["text"] for verdict in verdicts(left, "clock") if verdict["text"].startswith("the clock of")]
