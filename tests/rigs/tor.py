@@ -1,5 +1,8 @@
 """A private Tor network: authorities and relays on one host, a client beside each node. Needs Debian's package `tor`.
 
+All relays are said to have the same bandwidth. Left to themselves they measure it, and whichever is first gets all the
+circuits, in every place of them, which relays refuse.
+
 The authorities' long-term keys are the slow part (up to ten seconds of computing each), so they are kept under .venv.
 """
 
@@ -19,8 +22,7 @@ from tests.rigs.nodes import ROOT
 from tests.rigs.waiting import wait_until
 
 AUTHORITIES = 3  # with one alone clients never get going
-RELAYS = 4  # with fewer, circuits to onion services find too few different relays
-_NEEDED = 5  # four hops, and one that is excluded because it is the guard
+RELAYS = 6  # authorities carry nothing, and with fewer, circuits to onion services find too few different relays
 _PORTS = [(5001, 7001), (5002, 7002), (5003, 7003)]
 KEYS = ROOT / ".venv" / "tor-keys"
 PROGRAMS = ("tor", "tor-gencert")
@@ -65,6 +67,7 @@ TestingDirAuthVoteGuard *
 TestingMinExitFlagThreshold 0
 TestingAuthDirTimeToLearnReachability 0
 MinUptimeHidServDirectoryV2 0
+V3BandwidthsFile {bandwidths}
 TestingV3AuthInitialVotingInterval 10
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
@@ -189,12 +192,18 @@ class TorNetwork:
         directory.mkdir(mode=0o700)
         (directory / "empty").write_text("")  # Tor refuses /dev/null as a configuration file
         names = [f"authority{number}" for number in range(AUTHORITIES)]
+        relays = {f"relay{number}": 5100 + number for number in range(RELAYS)}
         with ThreadPoolExecutor(AUTHORITIES) as pool:
             self._authorities = "\n".join(pool.map(self._introduce, names, _PORTS))
+            prints = list(pool.map(self._fingerprint, relays, relays.values()))
+        bandwidths = directory / "bandwidths"
+        rows = [f"node_id=${fingerprint} bw=1000" for fingerprint in prints]
+        bandwidths.write_text("\n".join([str(int(time.time())), *rows]) + "\n")
         for name, (or_port, dir_port) in zip(names, _PORTS, strict=True):
-            self._relay(host, name, or_port, _AUTHORITY.format(address=address, dir_port=dir_port))
-        for number in range(RELAYS):
-            self._relay(host, f"relay{number}", 5100 + number)
+            more = _AUTHORITY.format(address=address, dir_port=dir_port, bandwidths=bandwidths)
+            self._relay(host, name, or_port, more)
+        for name, or_port in relays.items():
+            self._relay(host, name, or_port)
 
     def _relay(self, host: Host, name: str, or_port: int, more: str = "") -> None:
         directory = self.directory / name
@@ -205,10 +214,10 @@ class TorNetwork:
     def client(self, host: Host, virtual_port: int | None = None, target: str = "") -> TorClient:
         """Start a Tor beside a node, with an onion service that Tor keeps itself if a port and its target are given.
 
-        A client that starts with a list in which relays are missing, or all the bandwidth is with one of them, picks
-        that one for every place in a circuit, which is refused, until there is a better list. So the first one waits.
+        A client that starts with a list in which relays are missing keeps for up to a minute to the few it got. So
+        the first one waits.
         """
-        wait_until(self._is_settled, 60, "the authorities list relays with bandwidth", interval=0.2)
+        wait_until(self._lists_everybody, 60, "the authorities list every relay", interval=0.2)
         client = TorClient(self, host, virtual_port, target)
         client.start()
         self.clients.append(client)
@@ -225,15 +234,12 @@ class TorNetwork:
                 )
         return time.monotonic() - begin
 
-    def _is_settled(self) -> bool:
-        """Whether the authorities list enough relays to choose different ones for all places of any circuit."""
+    def _lists_everybody(self) -> bool:
         try:
             consensus = (self.directory / "authority0" / "cached-microdesc-consensus").read_text()
         except FileNotFoundError:
             return False
-        weights = [line for line in consensus.splitlines() if line.startswith("w Bandwidth=")]
-        idle = sum(line.startswith("w Bandwidth=0 ") for line in weights)
-        return len(weights) == AUTHORITIES + RELAYS and len(weights) - idle >= _NEEDED
+        return consensus.count("\nw Bandwidth=1000\n") == RELAYS
 
     def common(self, directory: Path) -> str:
         return _COMMON.format(directory=directory, authorities=self._authorities)
@@ -278,10 +284,12 @@ class TorNetwork:
         or_port, dir_port = ports
         return (
             f"DirAuthority {name} orport={or_port} no-v2 v3ident={identity} {self.address}:{dir_port} "
-            f"{self._fingerprint(name, directory, or_port)}"
+            f"{self._fingerprint(name, or_port)}"
         )
 
-    def _fingerprint(self, name: str, directory: Path, or_port: int) -> str:
+    def _fingerprint(self, name: str, or_port: int) -> str:
+        directory = self.directory / name
+        directory.mkdir(mode=0o700, exist_ok=True)
         empty = str(self.directory / "empty")
         options = ["-f", empty, "--defaults-torrc", empty, "--list-fingerprint", "--DataDirectory", str(directory)]
         options += ["--ORPort", f"127.0.0.1:{or_port}", "--Nickname", name, "--SocksPort", "0", "--Log", "err stderr"]
