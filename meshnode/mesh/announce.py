@@ -125,8 +125,8 @@ class AnnounceExchange:
                 self.send(neighbour, now)
 
     def next_deadline(self) -> float | None:
-        waiting = (self._ready_at(n) for n in self._neighbours.values() if n.announce.pending)
-        return min(waiting, default=None)
+        waiting = [self._ready_at(n) for n in self._neighbours.values() if n.announce.pending]
+        return min(waiting) if waiting else None
 
     def _ready_at(self, neighbour: Neighbour) -> float:
         """When the next announce may leave: bad news need not wait, and comes at most once for each good one."""

@@ -192,8 +192,10 @@ class FilterExchange:
 
     def flush(self, now: float) -> None:
         """Send the pending filters whose interval has passed and that no TreeAnnounce must precede."""
-        interval = self._settings.update_debounce_ms / 1000
         waiting = [n for n in self._neighbours.values() if n.filter_announce.pending and not self._hold_back(n)]
+        if not waiting:
+            return
+        interval = self._settings.update_debounce_ms / 1000
         ready = [n for n in waiting if now >= n.filter_announce.ready_at(interval)]
         self.counters.debounce_suppressed += len(waiting) - len(ready)
         if ready:
@@ -203,13 +205,11 @@ class FilterExchange:
 
     def next_deadline(self) -> float | None:
         """When the next pending filter may leave; those held back wait for their TreeAnnounce instead."""
+        waiting = [n for n in self._neighbours.values() if n.filter_announce.pending and not self._hold_back(n)]
+        if not waiting:
+            return None
         interval = self._settings.update_debounce_ms / 1000
-        waiting = (
-            n.filter_announce.ready_at(interval)
-            for n in self._neighbours.values()
-            if n.filter_announce.pending and not self._hold_back(n)
-        )
-        return min(waiting, default=None)
+        return min(neighbour.filter_announce.ready_at(interval) for neighbour in waiting)
 
     def mesh_size(self) -> int | None:
         """About how many nodes the mesh has; None before the first filter and when the union is too full to tell."""

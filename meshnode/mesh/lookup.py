@@ -278,7 +278,7 @@ class Lookups:
                 lookup.asked = self._ask(target, now)
 
     def next_deadline(self) -> float | None:
-        return min((self._attempt_deadline(lookup) for lookup in self.pending.values()), default=None)
+        return min(map(self._attempt_deadline, self.pending.values())) if self.pending else None
 
     def _attempt_deadline(self, lookup: PendingLookup) -> float:
         ladder = self._settings.attempt_timeouts_secs

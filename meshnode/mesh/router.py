@@ -233,6 +233,9 @@ class Router:
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` has something to do: a waiting announce or filter, or a lookup attempt running out."""
+        waiting = [n for n in self.neighbours.values() if n.announce.pending or n.filter_announce.pending]
+        if not waiting:  # as a rule, and this is asked after every burst
+            return self.lookups.next_deadline()
         parts = (self.announces.next_deadline(), self.filters.next_deadline(), self.lookups.next_deadline())
         return min((deadline for deadline in parts if deadline is not None), default=None)
 

@@ -264,8 +264,8 @@ class Tree:
 
     def is_tree_peer(self, address: NodeAddr) -> bool:
         """Whether this peer is our parent or our child."""
-        if address == self.parent and not self.is_root:
-            return True
+        if address == self.parent:
+            return not self.is_root
         neighbour = self._neighbours.get(address)
         return neighbour is not None and neighbour.position is not None and neighbour.position.parent == self.me
 

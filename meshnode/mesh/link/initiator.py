@@ -217,7 +217,8 @@ class Initiator:
 
     def next_deadline(self) -> float | None:
         """When the earliest handshake wants attention."""
-        return min((self._deadline(handshake) for handshake in self._table.handshakes.values()), default=None)
+        handshakes = self._table.handshakes
+        return min(map(self._deadline, handshakes.values())) if handshakes else None
 
     def handle_timeout(self, now: float) -> None:
         """Resend, abandon or cure every handshake whose time has come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import mul
 
 from meshnode.wire.reports import ReceiverReport
 
@@ -178,8 +179,6 @@ class ReceiverState:
         n = len(delays)
         if n < 2:
             return 0
-        base = delays[0]  # keeps the sums small; a slope does not notice
-        centre = (n - 1) / 2
-        covariance = sum((i - centre) * (delay - base) for i, delay in enumerate(delays))
-        slope_ms = covariance * 12 / (n * (n * n - 1))
+        twice_covariance = 2 * sum(map(mul, range(n), delays)) - (n - 1) * sum(delays)
+        slope_ms = twice_covariance * 6 / (n * (n * n - 1))
         return max(I32_MIN, min(I32_MAX, int(slope_ms * 1_000_000)))
