@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from meshnode.mesh.bloom import member_mask
 from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
 from meshnode.mesh.mmp.quality import CostRange
 from meshnode.mesh.neighbour import Neighbour, Neighbours
@@ -54,8 +55,9 @@ class Decisions:
         hop = self.next_hop(destination, now)
         if hop != came_from or hop is None:
             return hop
-        if destination in self._neighbours:
-            return destination if destination != came_from else None
+        direct = self._neighbours.get(destination)
+        if direct is not None:
+            return self._last_resort(direct) if destination != came_from else None
         coordinates = self._cache.get(destination, now)
         other = None if coordinates is None else self._nearest(coordinates, None, excluded=came_from)
         if other is None:
@@ -74,18 +76,36 @@ class Decisions:
             neighbour.poor = cost is not None and (cost.recent > GOOD_COST if neighbour.poor else cost.low > POOR_COST)
         self._previous, self._made = self._made, {}
 
-    def _detour(self, direct: Neighbour, now: float) -> NodeAddr:
+    def is_stranded(self, destination: NodeAddr, now: float) -> bool:
+        """Whether no peer that can be relied on is known to be nearer to a destination."""
+        hop = self.next_hop(destination, now)
+        return hop is None or not self._neighbours[hop].trusted
+
+    def _detour(self, direct: Neighbour, now: float) -> NodeAddr | None:
         """The hop towards a direct peer whose link is not good: another peer if that promises more, else itself."""
         announced = None if direct.position is None else direct.position.coordinates
         known = self._cache.get_and_touch(direct.address, now)
         # What a peer tells us itself is the newest there is, unless it has fallen silent and may be elsewhere by now.
         coordinates = known or announced if direct.doubtful else announced or known
         hop = None if coordinates is None else self._decide(direct.address, coordinates)
-        if hop is None or direct.doubtful:
-            return hop or direct.address
+        if hop is None:
+            return self._last_resort(direct)
+        if direct.doubtful:
+            return hop
         present, cost = self._cost_range(direct.address), self._link_cost(hop)
         worthwhile = present is not None and cost is not None and cost + COST_OF_A_HOP < present.low
         return hop if worthwhile else direct.address
+
+    def _last_resort(self, direct: Neighbour) -> NodeAddr | None:
+        """A direct peer that no other way is known to, unless it is lost while others claim to reach it.
+
+        What is sent to a lost peer vanishes without a word; no way at all makes us, or the source, look for one.
+        """
+        if direct.trusted:
+            return direct.address
+        mask = member_mask(direct.address)
+        sought = any(n.trusted and n.claims(mask) for n in self._neighbours.values())
+        return None if sought else direct.address
 
     def hop_by(self, coordinates: Coordinates) -> NodeAddr | None:
         """The hop towards the owner of `coordinates`, were they true."""

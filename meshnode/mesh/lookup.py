@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.bloom import member_mask
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
-from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
+from meshnode.mesh.neighbour import Neighbours, Refusals
 from meshnode.mesh.rate_limit import IntervalLimiter, TokenBucket
 from meshnode.mesh.settings import LookupSettings
 from meshnode.wire.errors import WireError
@@ -253,7 +253,7 @@ class Lookups:
         if neighbour is None or not neighbour.trusted or not self._mesh.is_tree_peer(peer):
             return
         for target, lookup in self.pending.items():
-            if peer not in lookup.asked and _claims(neighbour, member_mask(target)):
+            if peer not in lookup.asked and neighbour.claims(member_mask(target)):
                 lookup.asked.append(peer)
                 self._mesh.send(peer, self._request(target, now))
 
@@ -323,7 +323,7 @@ class Lookups:
         """The peers whose filter contains `target`; distrusted ones only while there are no others at all."""
         mask, neighbours = member_mask(target), self._mesh.neighbours
         alone = not any(neighbour.trusted for neighbour in neighbours.values())
-        return [a for a, n in neighbours.items() if (n.trusted or alone) and _claims(n, mask)]
+        return [a for a, n in neighbours.items() if (n.trusted or alone) and n.claims(mask)]
 
     # Relay and target
 
@@ -473,7 +473,3 @@ class Lookups:
         if not usable:
             self.lookup_resp_mtu_below_floor += 1
         self.found.append(Found(target, response.target_coordinates, response.path_mtu if usable else None))
-
-
-def _claims(neighbour: Neighbour, mask: int) -> bool:
-    return neighbour.filter is not None and neighbour.filter & mask == mask

@@ -135,5 +135,9 @@ class Neighbour:
             self.clock = ClockReading(ahead, is_news)
         self.position = position
 
+    def claims(self, mask: int) -> bool:
+        """Whether the peer's filter has all bits of a member's mask."""
+        return self.filter is not None and self.filter & mask == mask
+
 
 Neighbours = dict[NodeAddr, Neighbour]

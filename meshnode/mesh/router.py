@@ -432,7 +432,7 @@ class Router:
             if destination != self.me:
                 self._learn(source, source_path, peer, now)
                 self._learn(destination, destination_path, peer, now)
-            elif payload[offset] and self.next_hop(source, now) is None:  # what we know of it, if anything, is no use
+            elif payload[offset] and self._decisions.is_stranded(source, now):  # what we know of it is no use, if any
                 self._learn(source, source_path, peer, now)
         elif verdict is not Verdict.PLAIN:
             self.counters.warm_malformed_packets += 1
@@ -463,8 +463,8 @@ class Router:
         return before != after and self._claims(before, owner) and not self._claims(after, owner)
 
     def _claims(self, hop: NodeAddr | None, owner: NodeAddr) -> bool:
-        neighbour, mask = None if hop is None else self.neighbours.get(hop), member_mask(owner)
-        return neighbour is not None and neighbour.filter is not None and neighbour.filter & mask == mask
+        neighbour = None if hop is None else self.neighbours.get(hop)
+        return neighbour is not None and neighbour.claims(member_mask(owner))
 
     def learn_coordinates(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> None:
         """Take coordinates that came with an authentic message of `owner`; an empty list says nothing."""

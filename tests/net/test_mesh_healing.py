@@ -1,6 +1,6 @@
 """Meshes heal: nodes are killed, cables cut and mended, links turn bad, and traffic finds another way.
 
-Limits are wide, for busy machines; what was measured is printed beside the aim.
+What was measured is printed beside the aim; what is asserted leaves a busy machine time, but no node a timeout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.rigs.waiting import pause, wait_until
 pytestmark = pytest.mark.net
 
 _START_LIMIT = 45.0
-_AIM, _LIMIT = 5.0, 60.0
+_AIM, _ASSURED, _LIMIT = 5.0, 12.0, 60.0
 _TREE_AIM = 10.0
 _ROUNDS = 8
 
@@ -43,7 +43,7 @@ def _running(lab: Lab, edges: list[Edge]) -> Iterator[tuple[Mesh, Echoes]]:
 
 
 def _heals(mesh: Mesh, echoes: Echoes, without: Sequence[Node | Cable], what: str, measured: Measured) -> None:
-    """Wait until all pairs that a path is left for answer, and see whether they go on doing so."""
+    """Assert that all pairs that a path is left for answer in time, and see whether they go on doing so."""
     pairs = mesh.pairs(without)
     answers = echoes.all_answer(pairs, _LIMIT)
     late = "" if answers.slowest <= _AIM else f"  LATE, the aim is {_AIM:g} s"
@@ -51,6 +51,7 @@ def _heals(mesh: Mesh, echoes: Echoes, without: Sequence[Node | Cable], what: st
     relapse = f", then {sum(lost.values())} of {_ROUNDS * len(pairs)} echoes lost: {sweeps.names(lost)}" if lost else ""
     measured(f"{what}: {answers}{late}{relapse}")
     echoes.all_answer(pairs, _LIMIT)
+    assert answers.slowest <= _ASSURED, answers.latest()
 
 
 def _settles(mesh: Mesh, without: Sequence[Node | Cable], what: str, measured: Measured) -> None:
@@ -214,4 +215,5 @@ def test_a_parent_whose_link_turns_bad_is_left(
             wait_until(lambda: meshes.parent_of(foot, mesh.nodes) is not parent, 120, "the bad parent is left")
             seconds = time.monotonic() - begin
             _heals(mesh, echoes, [], "pairs afterwards", measured)
+    assert seconds <= (_TREE_AIM if loss == 1.0 else 20)
     measured(f"left its parent after {seconds:.1f} s (aim 20 s, 10 s for a dead one)")

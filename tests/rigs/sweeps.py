@@ -39,6 +39,11 @@ class Sweep:
     def slowest(self) -> float:
         return max(self.times.values(), default=0.0)
 
+    def latest(self, count: int = 8) -> str:
+        """Return the pairs that answered last, the very last first."""
+        slowest = sorted(self.times.items(), key=lambda item: -item[1])[:count]
+        return ", ".join(f"{near.name} to {far.name} after {seconds:.1f} s" for (near, far), seconds in slowest)
+
     def __str__(self) -> str:
         if self.silent:
             return f"{len(self.silent)} of {len(self.silent) + len(self.times)} pairs silent: {names(self.silent)}"

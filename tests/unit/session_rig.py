@@ -33,6 +33,7 @@ class FakeRouter:
         self.own_coordinates = [own, bytes(16)]
         self.cache: dict[bytes, list[bytes]] = {}
         self.routed = True
+        self.hop: bytes | None = None
 
     def coordinates_for(self, destination: bytes, now: float) -> list[bytes] | None:
         return self.cache.get(destination)
@@ -45,7 +46,7 @@ class FakeRouter:
         self.cache.pop(destination, None)
 
     def next_hop(self, destination: bytes, now: float) -> bytes | None:
-        return destination if self.routed else None
+        return (self.hop or destination) if self.routed else None
 
 
 class Node:

@@ -220,6 +220,25 @@ def test_a_path_that_breaks_at_its_origin_is_replaced() -> None:
     assert net.said("a", "session with b closed") == net.said("b", "session with a closed") == []
 
 
+@pytest.mark.parametrize("wait", [1.0, 3.0, 4.5, 6.0])
+def test_neighbours_whose_link_died_before_their_first_words_find_each_other(wait: float) -> None:
+    """A handshake across a dead link must not hold the session until the link is given up after half a minute."""
+    net = HealingNet([("left", "top"), ("right", "top"), ("foot", "left"), ("foot", "right")], ["top"])
+    net.start()
+    net.run(8)
+    cut = net.clock.seconds()
+    parent = net.parent("foot")
+    net.cut(("foot", parent))
+    net.run(wait)
+    net.talk()
+    net.run(14 - wait)
+    assert net.whole()
+    assert net.settled_at <= cut + SETTLED_WITHIN
+    assert all(net.arrivals[flow] for flow in net.flows)
+    begin = max(net.settled_at, cut + wait)
+    assert max(net.arrivals[flow][0] for flow in net.flows) <= begin + TALKING_WITHIN
+
+
 def test_partners_learn_the_new_place_without_asking() -> None:
     net = talking(ring(5), ["n0"])
     child = next(name for name in ("n2", "n3") if len(net.path(name)) == 3)

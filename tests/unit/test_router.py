@@ -369,6 +369,36 @@ def test_coordinates_that_only_lead_back_are_forgotten_and_asked_for() -> None:
     assert parse_signal(signal[4:]) == CoordinatesRequired(target, ADDRESSES[4])
 
 
+def lose(node: Node, peer: int) -> None:
+    """The link to a peer fell silent, and probing it was in vain."""
+    node.router.set_trust(ADDRESSES[peer], True, False, node.now, WALL)
+
+
+def test_a_lost_peer_that_another_one_claims_to_reach_is_nowhere_until_it_is_found() -> None:
+    node = Node(1, [0, 3])
+    node.hear(0)
+    node.hear(3, 1, 0)
+    lost = ADDRESSES[3]
+    lose(node, 3)
+    assert node.router.next_hop(lost, node.now) == lost  # nobody could be asked
+    node.hear_filter(0, [0, 2, 3])
+    assert node.router.next_hop(lost, node.now) is None
+    assert node.router.onward_hop(lost, ADDRESSES[0], node.now) is None
+    node.router.learn_coordinates(lost, [lost, ADDRESSES[2], ADDRESSES[0]], node.now)
+    assert node.router.next_hop(lost, node.now) == ADDRESSES[0]
+    assert node.router.onward_hop(lost, ADDRESSES[0], node.now) is None
+    node.router.set_trust(lost, False, True, node.now, WALL)
+    assert node.router.next_hop(lost, node.now) == lost
+
+
+def test_a_lost_peer_is_the_last_resort_of_a_node_that_has_no_other() -> None:
+    node = Node(1, [3])
+    node.hear(3, 1)
+    node.hear_filter(3, [3, 5])
+    lose(node, 3)
+    assert node.router.next_hop(ADDRESSES[3], node.now) == ADDRESSES[3]
+
+
 def test_what_a_peer_sends_to_itself_is_not_sent_back() -> None:
     node = Node(4, [1])
     node.hear(1, 0)

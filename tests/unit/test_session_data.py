@@ -456,3 +456,14 @@ def test_a_lost_route_asks_for_another_and_the_next_sign_of_life_releases_the_qu
     b.send(a, b"sign of life")
     net.run(0.1)
     assert b.received == [b"waited"]
+
+
+def test_a_handshake_whose_way_is_lost_looks_for_another(two: tuple[Net, Node, Node]) -> None:
+    net, a, b = two
+    a.layer.remove(b.address, CloseReason.IDLE)
+    a.layer.open(b.identity.peer, net.now)
+    a.drain()
+    for _ in range(5):
+        a.layer.route_lost(b.address, net.now)
+    a.drain()
+    assert a.events.count(LookupWanted(b.address)) == 1

@@ -102,6 +102,32 @@ def test_a_fresh_path_repeats_the_setup() -> None:
     assert a.phases() == [SETUP] * 2
 
 
+def test_a_handshake_goes_on_soon_after_its_way_became_another() -> None:
+    """The former way may have been a dead one, and the regular copies are 4 and 8 s apart by then."""
+    net, a, b = pair()
+    net.lose = lambda source, message: a.router.hop is None
+    a.open(b)
+    net.run(8)
+    assert a.handshakes() == [SETUP] * 4
+    a.router.hop = bytes([5]) * 16
+    net.run(1.1)
+    assert a.session(b).established
+    assert a.handshakes() == [SETUP] * 5 + [MSG3]
+
+
+def test_an_answerer_that_found_a_way_repeats_its_ack_as_far_as_it_is_earned() -> None:
+    net, a, b = pair()
+    net.lose = lambda source, message: source is b
+    a.open(b)
+    net.run(0.5)
+    assert b.phases() == [ACK]
+    for seconds in (0.5, 1.5, 2.5, 3.5):
+        b.layer.lookup_succeeded(a.address, net.now + seconds)
+        b.drain()
+    assert b.phases() == [ACK] * 2
+    assert sum(len(message) + 72 for _, message in b.sent) <= 3 * (len(a.sent[0][1]) + 72)
+
+
 def test_an_answerer_repeats_its_ack_a_little_and_forgets_after_thirty_seconds() -> None:
     """A Setup's source may be forged: the Acks it causes stay below three times its size, copies included."""
     net, a, b = pair()

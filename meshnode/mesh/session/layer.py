@@ -36,7 +36,7 @@ from .events import (
     SessionEvent,
 )
 from .identity_cache import IdentityCache
-from .opening import RESEND_INTERVAL, OpeningHandshakes
+from .opening import OpeningHandshakes
 from .receiving import Arrival, Receiving
 from .rekey import Rekeying
 from .revival import Revival
@@ -251,7 +251,7 @@ class SessionLayer:
             self._tell_position(session, now)
             self._revival.hasten(session, now)
         else:
-            self._opening.press(session, RESEND_INTERVAL, now)
+            self._opening.way_found(session, now)
 
     def _open_waited_for(self, remote: bytes, now: float) -> None:
         """Open the session that packets wait for; a place in a tree that is not ours yet is asked for again."""
@@ -265,15 +265,16 @@ class SessionLayer:
             self.open(identity, now)
 
     def route_lost(self, remote: bytes, now: float) -> None:
-        """There is no next hop for an established session: look for another path (section 5.7).
+        """There is no next hop for a session, established or on the way to it: look for another path (section 5.7).
 
         Call it for each refused run; it acts at most once per response interval. Queue the payloads meanwhile.
         """
         session = self._core.sessions.get(remote)
         interval = self._core.settings.session.coords_response_interval_ms / 1000
-        if session is None or not session.established or now - session.last_route_lost < interval:
+        if session is None or now - session.last_route_lost < interval:
             return
         session.last_route_lost = now
+        self._opening.way_lost(session)
         self._core.coordinates.forget_coordinates(remote)
         self._core.want_lookup(remote)
         session.warmup_remaining = self._core.settings.session.coords_warmup_packets

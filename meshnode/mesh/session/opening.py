@@ -181,13 +181,25 @@ class OpeningHandshakes:
             self._core.counters.bad_state += 1
 
     def press(self, session: Session, interval: float, now: float) -> None:
-        """Repeat our Setup out of turn, as data or a fresh path is a reason to, unless it was sent just now.
+        """Repeat our Setup out of turn, as data is a reason to, unless it was sent just now.
 
         The regular copies stop after 15 s, long before the entry dies; a peer that comes up meanwhile is to be met.
         """
         opening = session.opening if session.is_initiator else session.ours
-        if opening is not None and now - opening.sent_at >= interval:
-            self._send_copy(session, opening, now)
+        if opening is not None:
+            self._repeat(session, opening, interval, now)
+
+    def way_lost(self, session: Session) -> None:
+        """There is no way to the remote: what was sent last went nowhere."""
+        for opening in (session.opening, session.ours, *session.answers):
+            if opening is not None:
+                opening.in_vain()
+
+    def way_found(self, session: Session, now: float) -> None:
+        """There is a new way to the remote: repeat our Setup and our Acks."""
+        for opening in dict.fromkeys((session.opening, session.ours, *session.answers)):
+            if opening is not None:
+                self._repeat(session, opening, RESEND_INTERVAL, now)
 
     def serve(self, session: Session, now: float) -> None:
         """Give up or repeat our last message when that is due, and arm the next deadline."""
@@ -200,6 +212,9 @@ class OpeningHandshakes:
         if session.ours is None and session.answers and self._core.is_waited_for(session.address):
             self._open_beside(session, now)
         ours = [opening for opening in (session.opening, session.ours) if opening is not None]
+        hop = self._core.coordinates.next_hop(session.address, now)
+        if hop is not None and any(opening.sent_by not in (hop, None) for opening in ours):
+            self.way_found(session, now)  # the copies may be seconds apart by now, and the former way a dead one
         self._core.wake(session, min(timeout + 0.001, *(self._serve_copy(session, opening, now) for opening in ours)))
 
     def _open_beside(self, session: Session, now: float) -> None:
@@ -207,8 +222,10 @@ class OpeningHandshakes:
         remote = self._core.identities.peek_exact(session.address)
         if remote is None or now - session.created < ANSWER_PATIENCE:
             return
-        if self._core.coordinates.next_hop(session.address, now) is not None:
+        hop = self._core.coordinates.next_hop(session.address, now)
+        if hop is not None:
             session.ours = self._initiation(remote, now)
+            session.ours.sent_by = hop
             self._core.send(session, session.ours.payload)
 
     def _serve_copy(self, session: Session, opening: Opening, now: float) -> float:
@@ -231,12 +248,19 @@ class OpeningHandshakes:
 
     def _send_copy(self, session: Session, opening: Opening, now: float) -> bool:
         """Send our message again; without a way for it, look for one and return False."""
-        if self._core.coordinates.next_hop(session.address, now) is None:
+        hop = self._core.coordinates.next_hop(session.address, now)
+        if hop is None:
             self._core.want_lookup(session.address)
             return False
-        opening.sent_at = now
+        opening.sent_at, opening.sent_by = now, hop
         self._core.repeat(session, opening.payload, now)
         return True
+
+    def _repeat(self, session: Session, opening: Opening, interval: float, now: float) -> None:
+        """Send our message out of turn, if that is earned and the last time is `interval` seconds ago."""
+        earned = opening.credit >= opening.cost
+        if earned and now - opening.sent_at >= interval and self._send_copy(session, opening, now):
+            opening.credit -= opening.cost
 
     def _repeat_message3(self, session: Session, unproven: Unproven, now: float) -> None:
         unproven.sent_at = now
@@ -248,6 +272,7 @@ class OpeningHandshakes:
         measurement = Measurement("session", core.settings.session_mmp, remote is not None, now)
         session = Session(address, remote, opening, measurement, core.draw_jitter(), now)
         core.early.take(address)
+        opening.sent_by = core.coordinates.next_hop(address, now)
         core.sessions[address] = session
         core.send(session, opening.payload)
         core.wake(session, opening.next_resend)

@@ -51,7 +51,7 @@ class Opening:
     """One first handshake of an entry: what is on the wire, its resends, and since when data arrives too early.
 
     `message1` is the peer's where we answer, `link_peer` then the neighbour it came through. `credit` is how many bytes
-    of copies it earned.
+    of copies it earned. Our message left `sent_at` by way of the peer `sent_by`.
     """
 
     __slots__ = (
@@ -65,12 +65,14 @@ class Opening:
         "payload",
         "rescue_k",
         "sent_at",
+        "sent_by",
     )
 
     def __init__(self, noise: XkInitiator | XkResponder, payload: bytes, now: float, next_resend: float) -> None:
         self.noise = noise
         self.payload = payload
         self.sent_at = now
+        self.sent_by: bytes | None = None
         self.next_resend = next_resend
         self.copies = 0
         self.credit = float("inf")
@@ -82,6 +84,10 @@ class Opening:
         """A Setup of `size` bytes was answered: whoever sent it may be no more than its claimed source's enemy."""
         earned = AMPLIFICATION * (size + DATAGRAM_OVERHEAD) - self.cost
         self.credit = earned if self.credit == float("inf") else self.credit + earned
+
+    def in_vain(self) -> None:
+        """What was sent last did not get there: a new path is a reason to repeat it at once."""
+        self.sent_at = -NEVER
 
     @property
     def cost(self) -> int:
