@@ -10,7 +10,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -29,6 +28,7 @@ from meshnode.config.addresses import bad_peer_addresses
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
+from meshnode.config.keylock import KeyLock, secret_file
 from meshnode.config.load import Loaded, load
 from meshnode.config.paths import CONTROL_SOCKET, HOSTS_NAME, companion_directory, key_directory, socket_path
 from meshnode.config.schema import Config
@@ -54,8 +54,10 @@ from meshnode.node.events import PeerRefused
 from meshnode.node.peering import PeerConfig
 from meshnode.node.surroundings import Surroundings
 from meshnode.operator_files import WatchedAccess, WatchedHosts
+from meshnode.process import MonotonicClock, keep_keys_out_of_core_files, notify
 from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous
+from meshnode.rights import NET_ADMIN, NET_RAW, Rights
 from meshnode.settings import aliases, configured_peers, mesh_settings
 from meshnode.transports.network_watch import NetworkWatch
 
@@ -64,8 +66,6 @@ if TYPE_CHECKING:
 
 EXIT_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only Linux has the former
 
 _log = Logger(namespace="meshnode")
 
@@ -121,20 +121,6 @@ def fail(line: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
-class MonotonicClock:
-    """A reactor's timers, with a clock that is never set but goes on while the machine is suspended.
-
-    So a node that was suspended for long knows that its peers have given it up.
-    """
-
-    @staticmethod
-    def seconds() -> float:
-        return time.clock_gettime(_CLOCK)
-
-    def __init__(self, reactor: Any) -> None:
-        self.callLater = reactor.callLater
-
-
 class MeshnodeService(Service):
     """One node with everything around it (spec 05 section 8)."""
 
@@ -147,6 +133,9 @@ class MeshnodeService(Service):
         self.config: Config = loaded.config
         self.identity = identity.identity
         self._source = identity
+        secret = secret_file(loaded, identity.source, directory)
+        self._key_lock = None if secret is None else KeyLock(secret)
+        self._rights = Rights()
         self._reactor = reactor
         clock = MonotonicClock(reactor)
         log = self.config.meshnode.log
@@ -208,6 +197,7 @@ class MeshnodeService(Service):
         """Open sockets and the TUN device; without any transport the process ends with exit status 1."""
         super().privilegedStartService()
         keep_keys_out_of_core_files()
+        self._take_key()
         self._announce()
         self.hosts.report()
         self.access.report()
@@ -217,16 +207,26 @@ class MeshnodeService(Service):
         if self.interface is not None:
             self.interface.open()
         self._start_names()
+        self._rights.prepare()
 
     def startService(self) -> None:  # noqa: N802
         """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
         super().startService()
+        self._settle_rights()
         self._start_hook()
         for problem in self.rendezvous.start():
             self._degrade(problem)
         self.node.start(self.peers)
         self._start_operator_side()
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._finish_start()))
+
+    def _take_key(self) -> None:
+        try:
+            problem = None if self._key_lock is None else self._key_lock.take()
+        except ConfigError as error:
+            fail(str(error))
+        if problem is not None:
+            self.log("debug", problem)
 
     def _announce(self) -> None:
         self.log("info", f"FIPS {__version__} starting")
@@ -342,6 +342,12 @@ class MeshnodeService(Service):
         with contextlib.suppress(ConfigError):  # which the log and the events tell of
             self.reload()
 
+    def _settle_rights(self) -> None:
+        try:
+            self._rights.settle([NET_ADMIN, NET_RAW] if self.config.transports.ethernet else [NET_ADMIN])
+        except OSError as error:
+            fail(f"Failed to start node: the rights of root cannot be given up: {error}")
+
     def _start_hook(self) -> None:
         section = self.config.meshnode.hooks
         try:
@@ -374,6 +380,8 @@ class MeshnodeService(Service):
             self.node.stop()
         finally:
             await self._take_back()
+            if self._key_lock is not None:
+                self._key_lock.release()
         self.log("info", "FIPS shutdown complete")
 
     async def _take_back(self) -> None:
@@ -468,27 +476,6 @@ class MeshnodeService(Service):
         return configured_peers(config, self.identity.peer, lambda text: self.log("warn", text))
 
 
-def keep_keys_out_of_core_files() -> None:
-    """Let no crash write the memory of this process, and with it every key, to a file."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 async def _maybe(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
-
-
-def notify(state: str) -> None:
-    """Tell the service manager, where there is one that listens."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.sendto(state.encode(), address)
-        except OSError as error:
-            _log.warn("the service manager cannot be told {state}: {error}", state=state, error=error)

@@ -63,7 +63,7 @@ class NetworkSetup:
             answer = await self._ask(request)
         finally:
             self.cancel()
-        self._rule_added = answer["rule_added"]
+        self._rule_added = self._rule_added or answer["rule_added"]  # that of a former interface is still there
 
     async def remove(self) -> None:
         """Undo what outlives the interface, which takes its address and route along. Raises NetworkSetupError."""
@@ -98,7 +98,11 @@ class _Child(ProcessProtocol):
         self._timeout: IDelayedCall | None = None
         # The current directory stays out of the child's module path; the environment may hold PYTHONPATH.
         arguments = [sys.executable, "-P", str(_CHILD)]
-        cast(IReactorProcess, reactor).spawnProcess(self, sys.executable, arguments, env=dict(os.environ))
+        try:
+            cast(IReactorProcess, reactor).spawnProcess(self, sys.executable, arguments, env=dict(os.environ))
+        except OSError as error:  # too many processes, no memory
+            self._ended = True
+            self._errors.append(str(error).encode())
 
     def ask(self, request: dict[str, Any]) -> Deferred[dict[str, Any]]:
         """Send the request. Fires with the answer, or fails with NetworkSetupError."""
@@ -115,6 +119,8 @@ class _Child(ProcessProtocol):
 
     def kill(self) -> None:
         """End the process if it runs."""
+        if self._ended:
+            return
         with suppress(ProcessExitedAlready):
             self._process().signalProcess("KILL")
 

@@ -12,7 +12,7 @@ import pytest
 
 from meshnode.identity import Identity
 from tests.rigs import traffic
-from tests.rigs.hosts import Host
+from tests.rigs.hosts import Host, wire
 from tests.rigs.labs import Lab, Pair
 from tests.rigs.nodes import TUN, Node, environment, our_program
 
@@ -119,6 +119,30 @@ def test_a_second_node_does_not_share_the_port_of_the_first(lab: Lab, host: Host
     assert done.returncode == FAILURE
     assert "in use" in _only_line_about(done, ":2121")
     assert first.status()["state"] == "running"
+
+
+@pytest.mark.parametrize("held_in", ["configuration", "key file"])
+def test_a_second_node_with_the_same_key_is_refused(lab: Lab, host: Host, held_in: str) -> None:
+    """Over Ethernet no port would tell that there are two; a node that was killed is in nobody's way."""
+    wire(host, lab.host("neighbour"))
+    first = lab.node("first", host, settings={"tun": {"enabled": False}, "dns": {"enabled": False}})
+    first.carries(ethernet={"interface": "eth0"})
+    secret = first.config_file
+    if held_in == "key file":
+        first.settings["node"]["identity"] = {"persistent": True}
+        secret = first.directory / "fips.key"
+    first.start()
+    first.wait_ready()
+    done = _start_with(host, first.config_file)
+    assert done.returncode == FAILURE
+    line = _only_line_about(done, "another process")
+    assert str(secret) in line
+    assert "nsec" not in line
+    assert first.status()["state"] == "running"
+    first.kill()
+    first.start()
+    first.wait_ready()
+    assert first.stop() == 0
 
 
 def test_without_the_right_to_a_tun_device_the_rest_runs(lab: Lab) -> None:

@@ -56,8 +56,11 @@ class Reactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[Process] = []
+        self.refusal: OSError | None = None
 
     def spawnProcess(self, protocol: Any, executable: str, args: list[str], env: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         process = Process(protocol, args)
         protocol.transport = process
         self.processes.append(process)
@@ -143,6 +146,26 @@ def test_only_our_own_rule_is_removed(setup: Setup) -> None:
     setup.reactor.processes[0].end(answer(rule_added=False))
     assert setup.start(setup.setup.remove()) == [None]
     assert len(setup.reactor.processes) == 1
+
+
+def test_our_rule_is_removed_although_it_was_there_for_a_later_interface(setup: Setup) -> None:
+    for number, added in enumerate((True, False)):
+        setup.configure()
+        setup.reactor.processes[number].end(answer(rule_added=added))
+    setup.start(setup.setup.remove())
+    assert json.loads(setup.reactor.processes[2].request) == {"do": "remove_rule"}
+
+
+def test_a_system_that_starts_no_process_is_an_error_and_can_be_asked_again(setup: Setup) -> None:
+    setup.reactor.refusal = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    setup.setup.prepare()
+    said = "the network setup process failed: [Errno 11] Resource temporarily unavailable"
+    assert setup.configure() == [said]
+    assert setup.configure() == [said]
+    setup.reactor.refusal = None
+    outcome = setup.configure()
+    setup.reactor.processes[0].end(answer())
+    assert outcome == [None]
 
 
 def test_our_rule_is_removed_once(setup: Setup) -> None:
