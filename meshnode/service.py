@@ -53,6 +53,7 @@ from meshnode.node.core import Node
 from meshnode.node.events import PeerRefused
 from meshnode.node.peering import PeerConfig
 from meshnode.node.surroundings import Surroundings
+from meshnode.noise import LIBRARY
 from meshnode.operator_files import WatchedAccess, WatchedHosts
 from meshnode.process import MonotonicClock, keep_keys_out_of_core_files, notify
 from meshnode.reload import Reload, Running
@@ -237,6 +238,7 @@ class MeshnodeService(Service):
         hints = [*advice(self.config), *unusable_addresses(self.config, self.carriers.from_plugins)]
         for warning in [*self.loaded.warnings, *self._source.warnings, *hints, *bad_peer_addresses(self.config)]:
             self.log("warn", warning)
+        self.log("info", f"Encryption by {LIBRARY.name}")
         self.log("info", self._source.log_line)
         self.log("info", "Node created:")
         self.log("info", f"      npub: {self.identity.npub}")

@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 from meshnode.config.errors import ConfigError
 from meshnode.config.validate import CONTEXT
 from meshnode.node.core import Node
+from meshnode.noise import LIBRARY
 
 from .actions import Actions
 from .capture import Captures
@@ -93,7 +94,7 @@ class NodeState:
             "probe_poll": probes.poll,
             "probe_cancel": probes.cancel,
             "reload": self._reload,
-            "show_config": lambda params: {"file": daemon.config_file, "settings": daemon.settings()},
+            "show_config": self._show_config,
             "watch": Watchers(node.events).watch,
             "capture": Captures(node, lambda: bool(daemon.settings().get("meshnode.capture.decrypt"))).capture,
         }
@@ -119,6 +120,11 @@ class NodeState:
 
     def _status(self, params: Any) -> Answer:
         return show_status(View.of(self._node), self._daemon, self.history)
+
+    def _show_config(self, params: Any) -> Answer:
+        """What the node runs with: the file, the settings in force, the library that encrypts."""
+        daemon = self._daemon
+        return {"file": daemon.config_file, "settings": daemon.settings(), "aead_library": LIBRARY.name}
 
     def _log_level(self, params: Any) -> Answer:
         """Tell the level of the log, or set it."""

@@ -1,17 +1,12 @@
-"""The AEAD of handshakes and transport frames: ChaCha20-Poly1305 with a counter nonce (spec 01 section 2.1).
-
-This module alone names the library, so that another backend can stand behind `aead`.
-"""
+"""The AEAD of handshakes and transport frames: ChaCha20-Poly1305 with a counter nonce (spec 01 section 2.1)."""
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from .libraries import Aead, chosen
 
-__all__ = ["MAX_COUNTER", "NONCE", "TAG_SIZE", "Aead", "InvalidTag", "aead"]
+__all__ = ["LIBRARY", "MAX_COUNTER", "NONCE", "TAG_SIZE", "Aead", "InvalidTag", "aead"]
 
 NONCE = Struct("<4xQ")
 """`NONCE.pack(counter)` is the 12-byte nonce of a frame."""
@@ -21,17 +16,13 @@ TAG_SIZE = 16
 MAX_COUNTER = 2**64 - 2
 """The last counter a sender may use (spec 01 section 2.5)."""
 
+LIBRARY = chosen()
+"""What does the work in this process."""
 
-class Aead(Protocol):
-    """A keyed AEAD. Keep it as long as the key: making one costs as much as sealing a packet."""
-
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
-        """Return ciphertext and tag."""
-
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
-        """Return the plaintext; raise `InvalidTag` when data, nonce, key and associated data do not belong together."""
+InvalidTag = LIBRARY.invalid_tag
+"""What does not open raises it."""
 
 
 def aead(key: bytes) -> Aead:
     """Return the AEAD of a 32-byte key."""
-    return ChaCha20Poly1305(key)
+    return LIBRARY.aead(key)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from meshnode.noise import NONCE, InvalidTag, aead
 
 
 @dataclass(slots=True)
@@ -27,10 +26,10 @@ class Keys:
 
 
 def _open(keys: Iterable[bytes], counter: int, sealed: bytes, header: bytes) -> bytes | None:
-    nonce = bytes(4) + counter.to_bytes(8, "little")
+    nonce = NONCE.pack(counter)
     for key in keys:
         try:
-            return ChaCha20Poly1305(key).decrypt(nonce, sealed, header)
+            return aead(key).decrypt(nonce, sealed, header)
         except InvalidTag:
             continue
     return None

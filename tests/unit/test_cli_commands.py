@@ -53,6 +53,11 @@ def test_a_well_node_says_so_and_who_it_is(run: Run) -> None:
     assert status in (0, 1)
 
 
+def test_the_status_names_the_library_that_encrypts(run: Run, daemon: Daemon) -> None:
+    daemon.answers["show_config"] = ok({"settings": {}, "aead_library": "PyNaCl"})
+    assert "cipher     ChaCha20-Poly1305 by PyNaCl" in run("status")[1]
+
+
 def test_trouble_comes_first_and_makes_the_status_one(run: Run, daemon: Daemon) -> None:
     daemon.answers["show_status"]["data"]["state"] = "degraded"
     status, out, _ = run("status")

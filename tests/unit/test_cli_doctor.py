@@ -96,13 +96,14 @@ class Case:
         self.settings: dict[str, Any] = {"tun.enabled": True, "dns.enabled": True, "dns.port": 5354}
         self.transports: list[dict[str, Any]] = [dict(UDP)]
         self.peers: list[dict[str, Any]] = []
+        self.library = "cryptography"
 
     def verdicts(self) -> list[Verdict]:
         answers = {
             "show_status": self.status,
             "show_transports": {"transports": self.transports},
-            "show_config": {"settings": self.settings},
             "show_peers": {"peers": self.peers},
+            "show_config": {"settings": self.settings, "aead_library": self.library},
         }
         return list(examine(Patient(self.machine, answers)))
 
@@ -119,13 +120,20 @@ def test_a_healthy_machine_has_no_faults(case: Case) -> None:
     assert case.faults() == []
     subjects = {verdict.subject for verdict in case.verdicts()}
     assert subjects == {
-        "node", "rights", "interface", "names", "clock", "transports", "packet sizes", "firewall"
+        "node", "cipher", "rights", "interface", "names", "clock", "transports", "packet sizes", "firewall"
     }  # fmt: skip
 
 
 Plant = Callable[[Case], object]
 
 FAULTS: list[tuple[str, Plant, str, str, str]] = [
+    (
+        "slow cipher",
+        lambda case: setattr(case, "library", "PyNaCl"),
+        "cipher",
+        "done by PyNaCl, which takes three times as long",
+        "install the cryptography package",
+    ),
     (
         "rights",
         lambda case: case.machine.put("/proc/77/status", "CapEff:\t0000000000000000\n"),

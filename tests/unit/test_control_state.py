@@ -18,7 +18,7 @@ from meshnode.identity import Identity
 from meshnode.mesh.session import CloseReason
 from meshnode.mesh.settings import MeshSettings, RekeySettings
 from meshnode.node.peering import PeerAddress, PeerConfig
-from meshnode.noise import IkInitiator
+from meshnode.noise import LIBRARY, IkInitiator
 from meshnode.transports.memory import LinkQuality
 from meshnode.wire.link import Msg1
 from tests.unit.node_rig import WALL_START, MeshHost, MeshNet
@@ -369,3 +369,7 @@ def test_a_limit_shortens_lists_and_nothing_else(chain: Chain) -> None:
 
 def test_parameters_of_queries_are_ignored(chain: Chain) -> None:
     assert chain.operators[0].ask("show_transports", [1]) == chain.operators[0].ask("show_transports")
+
+
+def test_the_configuration_comes_with_the_library_that_encrypts(chain: Chain) -> None:
+    assert chain.operators[0].ask("show_config")["aead_library"] == LIBRARY.name

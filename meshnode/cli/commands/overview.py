@@ -35,7 +35,7 @@ def _status(options: argparse.Namespace) -> int:
 def gather(node: Client) -> dict[str, Any]:
     """The answers a judgement needs; only `show_status` has to be there."""
     answers = {"show_status": node.ask("show_status")}
-    for command in health.ASKED:
+    for command in (*health.ASKED, "show_config"):
         params = health.PARENT_CHANGES if command == "show_stats_history" else None
         try:
             answers.setdefault(command, node.ask(command, params))
@@ -60,6 +60,7 @@ def _facts(answers: Mapping[str, Any]) -> list[str]:
     estimate = status["estimated_mesh_size"]
     peers = answers.get("show_peers", {}).get("peers", [])
     parent = next((row["display_name"] for row in peers if row["is_parent"]), "unknown")
+    library = answers.get("show_config", {}).get("aead_library", "an unknown library")
     lines = status["sparklines"]
     rates = [lines[name][-1] if lines.get(name) else None for name in ("bytes_in", "bytes_out")]
     return pairs(
@@ -72,6 +73,10 @@ def _facts(answers: Mapping[str, Any]) -> list[str]:
             ("parent", "none, this node is the root" if status["is_root"] else parent),
             ("sessions", status["session_count"]),
             ("traffic", f"{size(rates[0] or 0)}/s in, {size(rates[1] or 0)}/s out"),
+            (
+                "cipher",
+                f"ChaCha20-Poly1305 by {library}",
+            ),
             ("interface", f"{status['tun_name']} {status['tun_state']}, IPv6 MTU {status['effective_ipv6_mtu']}"),
         ]
     )

@@ -26,6 +26,9 @@ QUERIES = (
     "show_acl", "show_stats_list", "show_stats_peers", "show_stats_all_history", "show_native_flows",
     "show_listening_sockets",
 )  # fmt: skip
+PACKAGES = (
+    "twisted", "cryptography", "PyNaCl", "coincurve", "pyroute2", "zeroconf", "txtorcon", "bleak", "dbus-fast",
+)  # fmt: skip
 REMOVED = "(removed)"
 _SECRET_KEY = re.compile(r"nsec|secret|token|password|passphrase|private|cookie", re.IGNORECASE)
 _PATTERNS = (
@@ -91,7 +94,7 @@ def _versions() -> Iterator[str]:
     yield f"system {platform.platform()}"
     from importlib.metadata import PackageNotFoundError, version
 
-    for package in ("twisted", "cryptography", "coincurve", "pyroute2", "zeroconf", "txtorcon", "bleak", "dbus-fast"):
+    for package in PACKAGES:
         try:
             yield f"{package} {version(package)}"
         except PackageNotFoundError:

@@ -25,6 +25,20 @@ def node(patient: Patient) -> Iterator[Verdict]:
         )
 
 
+def cipher(patient: Patient) -> Iterator[Verdict]:
+    """Which library seals and opens packets: one of them takes three times as long as the other."""
+    library = patient.answers.get("show_config", {}).get("aead_library")
+    if library == "cryptography":
+        yield Verdict("cipher", "ok", "done by cryptography, the fastest library there is for it")
+    elif library is not None:
+        yield Verdict(
+            "cipher",
+            "hint",
+            f"done by {library}, which takes three times as long per packet as cryptography",
+            "install the cryptography package, where this machine has one, and restart the node",
+        )
+
+
 def rights(patient: Patient) -> Iterator[Verdict]:
     """May the node make a network interface and open raw sockets?"""
     pid = patient.status.get("pid")
@@ -115,4 +129,4 @@ def clock(patient: Patient) -> Iterator[Verdict]:
         yield Verdict("clock", "ok", "a time service sets the clock")
 
 
-CHECKS = (node, rights, interface, names, clock)
+CHECKS = (node, cipher, rights, interface, names, clock)
