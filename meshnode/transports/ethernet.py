@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
@@ -21,7 +21,7 @@ from meshnode.transports.mac_addresses import BROADCAST, Stations
 from meshnode.transports.netlink import Interface
 from meshnode.transports.packet_socket import KernelPackets, PacketPort, PacketSystem, open_error
 from meshnode.wire import Beacon, WireError
-from meshnode.wire.ethernet import BEACON, DATA_OVERHEAD, LARGEST_FRAME, enclose, enclosed
+from meshnode.wire.ethernet import DATA_OVERHEAD, LARGEST_FRAME, enclose, enclosed
 
 BURST_FRAMES = 256
 BURST_SECONDS = 0.001
@@ -354,8 +354,9 @@ class EthernetTransport:
         while sizes:
             try:
                 sent = port.send(mac, payloads, sizes)
+                nbytes = sum(sizes[:sent])
                 counters.frames_sent += sent
-                counters.bytes_sent += sum(sizes[:sent])
+                counters.bytes_sent += nbytes
             except OSError as error:
                 if error.errno in _FULL:
                     counters.send_errors += len(sizes)
@@ -364,8 +365,8 @@ class EthernetTransport:
                     self._lost(text, error, len(sizes))
                     return False
                 self._lost(text, error, 1)
-                sent = 1
-            payloads = payloads[sum(sizes[:sent]) :]
+                sent, nbytes = 1, sizes[0]
+            payloads = payloads[nbytes:]
             sizes = sizes[sent:]
         return True
 
@@ -383,34 +384,44 @@ class EthernetTransport:
 
     def _read_burst(self) -> None:
         port, counters, seconds = self._port, self._counters, self._reactor.seconds
+        source = b""
+        frames: list[bytes] = []
         budget = BURST_FRAMES
         deadline = seconds() + BURST_SECONDS
         while budget > 0 and port is not None:
             try:
-                payloads, senders = port.receive()
+                heads, bodies, senders = port.receive()
             except OSError as error:
                 self._receive_failed(error)
                 break
-            if not payloads:
+            if not bodies:
                 break
-            budget -= len(payloads)
-            counters.frames_recv += len(payloads)
-            counters.bytes_recv += sum(map(len, payloads))
-            if senders.count(senders[0]) == len(senders):  # as a rule
-                self._received(senders[0], payloads)
-            else:
-                for mac, run in groupby(zip(senders, payloads, strict=True), itemgetter(0)):
-                    self._received(mac, [payload for _mac, payload in run])
+            budget -= len(bodies)
+            counters.frames_recv += len(bodies)
+            counters.bytes_recv += len(heads) + sum(map(len, bodies))
+            for mac, batch in self._frames(heads, bodies, senders):
+                if mac == source:
+                    frames += batch
+                else:
+                    self._deliver(source, frames)
+                    source, frames = mac, batch
             if seconds() >= deadline or port is not self._port:
                 break
+        self._deliver(source, frames)
 
-    def _received(self, mac: bytes, payloads: list[bytes]) -> None:
-        """Take what one station sent: frames go up, beacons are ours."""
-        if BEACON in [payload[0] for payload in payloads]:
-            self._beacons_received(mac, [payload for payload in payloads if payload[0] == BEACON])
-            payloads = [payload for payload in payloads if payload[0] != BEACON]
-        frames = enclosed(payloads)
-        self._counters.frames_too_short += len(payloads) - len(frames)
+    def _frames(self, heads: bytes, bodies: list[bytes], senders: list[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+        """Yield stations and the frames they sent, in order; their beacons are ours."""
+        start = 0
+        for mac, count in _runs(senders):
+            end = start + count
+            frames, beacons = enclosed(heads[start * DATA_OVERHEAD : end * DATA_OVERHEAD], bodies[start:end])
+            self._counters.frames_too_short += count - len(frames) - len(beacons)
+            if beacons:
+                self._beacons_received(mac, beacons)
+            yield mac, frames
+            start = end
+
+    def _deliver(self, mac: bytes, frames: list[bytes]) -> None:
         if frames and self._port is not None:
             text = self._stations.texts.get(mac) or self._stations.text_of(mac)
             with _delivering:
@@ -420,6 +431,13 @@ class EthernetTransport:
         self._counters.recv_errors += 1
         if error.errno not in _GONE:
             self._complaints.warn("ethernet cannot receive on", self._settings.interface, error.strerror or str(error))
+
+
+def _runs(senders: list[bytes]) -> list[tuple[bytes, int]]:
+    """Return who sent how many in a row."""
+    if senders.count(senders[0]) == len(senders):  # as a rule
+        return [(senders[0], len(senders))]
+    return [(mac, len(list(run))) for mac, run in groupby(senders)]
 
 
 def _obstacle(interface: Interface | None) -> str:

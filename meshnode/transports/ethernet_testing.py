@@ -11,7 +11,7 @@ from typing import Any
 
 from meshnode.transports.mac_addresses import BROADCAST
 from meshnode.transports.netlink import Interface, LinkEvent, Removed
-from meshnode.wire.ethernet import BEACON, DATA
+from meshnode.wire.ethernet import BEACON, DATA, DATA_OVERHEAD
 
 _ETHERNET = 1
 _FIRST_DESCRIPTOR = 2000
@@ -144,11 +144,12 @@ class FakePort:
     def fileno(self) -> int:
         return -1 if self.closed else self._descriptor
 
-    def receive(self) -> tuple[list[bytes], list[bytes]]:
+    def receive(self) -> tuple[bytes, list[bytes], list[bytes]]:
         if self.receive_failures:
             raise _refuse(self.receive_failures.popleft())
         taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), _MOST_PER_READ))]
-        return [payload for payload, _mac in taken], [mac for _payload, mac in taken]
+        heads = b"".join(payload[:DATA_OVERHEAD] for payload, _mac in taken)
+        return heads, [payload[DATA_OVERHEAD:] for payload, _mac in taken], [mac for _payload, mac in taken]
 
     def send(self, mac: bytes, payloads: bytes | memoryview, sizes: list[int]) -> int:
         self.calls += 1
@@ -177,5 +178,5 @@ class FakePort:
     def arrive(self, payload: bytes, mac: bytes, *, is_broadcast: bool = False) -> None:
         """Take a packet from the wire, if the filter lets it in."""
         kinds = (BEACON,) if is_broadcast else (DATA, BEACON)
-        if payload and payload[0] in kinds:
+        if len(payload) > DATA_OVERHEAD and payload[0] in kinds:
             self._inbox.append((payload, mac))

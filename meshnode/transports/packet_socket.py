@@ -13,12 +13,13 @@ from typing import Protocol
 from meshnode.transports.interfaces import TransportError
 from meshnode.transports.netlink import Interface, KernelLinks, LinkFeed
 from meshnode.transports.udp_socket import grow_buffer
-from meshnode.wire.ethernet import BEACON, DATA
+from meshnode.wire.ethernet import BEACON, DATA, DATA_OVERHEAD
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the standard library has no name for it
 
 _LD_PACKET_TYPE = (0x20, 0, 0, 0xFFFFF004)  # ld [SKF_AD_OFF + SKF_AD_PKTTYPE]
 _LD_FIRST_BYTE = (0x30, 0, 0, 0)  # ldb [0]: with SOCK_DGRAM the payload begins there
+_LD_BEHIND_HEAD = (0x30, 0, 0, DATA_OVERHEAD)  # ldb [3]: a payload without that byte is refused
 _ACCEPT, _REFUSE = (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
 _INSTRUCTION = Struct("=HBBI")
 _PROGRAM = Struct("@HP")
@@ -30,6 +31,7 @@ def _is_equal(value: int, jump_true: int, jump_false: int) -> tuple[int, int, in
 
 
 FILTER = (
+    _LD_BEHIND_HEAD,
     _LD_PACKET_TYPE,
     _is_equal(socket.PACKET_HOST, 2, 0),
     _is_equal(socket.PACKET_BROADCAST, 3, 0),
@@ -41,7 +43,10 @@ FILTER = (
     _ACCEPT,
     _REFUSE,
 )
-"""Data and beacons sent to our address, and beacons sent to everybody. A sender of data names one receiver."""
+"""Data and beacons sent to our address, and beacons sent to everybody, if they hold more than a head.
+
+A sender of data names one receiver.
+"""
 
 _ADVICE = {
     errno.EPERM: "not permitted; raw Ethernet needs root or CAP_NET_RAW",
@@ -55,8 +60,12 @@ class PacketPort(Protocol):
 
     def fileno(self) -> int: ...
 
-    def receive(self) -> tuple[list[bytes], list[bytes]]:
-        """Return payloads and for each the MAC address it came from; empty when there are none. Raises OSError."""
+    def receive(self) -> tuple[bytes, list[bytes], list[bytes]]:
+        """Return payloads, each split after `DATA_OVERHEAD` bytes, and the MAC addresses they came from.
+
+        The first parts lie end to end, as `meshnode.wire.ethernet.enclosed` wants them. All are empty when nothing is
+        there. Raises OSError.
+        """
 
     def send(self, mac: bytes, payloads: bytes | memoryview, sizes: list[int]) -> int:
         """Send payloads of these `sizes`, which lie end to end, none longer than the interface's MTU.
@@ -141,7 +150,7 @@ class PlainPort:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive(self) -> tuple[list[bytes], list[bytes]]:
+    def receive(self) -> tuple[bytes, list[bytes], list[bytes]]:
         payloads: list[bytes] = []
         senders: list[bytes] = []
         try:
@@ -154,7 +163,8 @@ class PlainPort:
         except OSError:
             if not payloads:
                 raise
-        return payloads, senders
+        heads = b"".join(payload[:DATA_OVERHEAD] for payload in payloads)
+        return heads, [payload[DATA_OVERHEAD:] for payload in payloads], senders
 
     def send(self, mac: bytes, payloads: bytes | memoryview, sizes: list[int]) -> int:
         name = (self._interface.name, self._ethertype, 0, 0, mac)

@@ -5,7 +5,6 @@ A payload says how long the frame in it is, because the medium pads short payloa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar
@@ -58,11 +57,21 @@ def enclose(frames: list[bytes]) -> bytes:
     return b"".join(part for frame in frames for part in (pack(DATA, len(frame)), frame))
 
 
-def enclosed(payloads: Iterable[bytes]) -> list[bytes]:
-    """Return the frames in data payloads, padding removed; one that is shorter than it says it is gives nothing."""
-    frames = []
-    for payload in payloads:
-        end = DATA_OVERHEAD + int.from_bytes(payload[1:DATA_OVERHEAD], "little")
-        if DATA_OVERHEAD < end <= len(payload):
-            frames.append(payload[DATA_OVERHEAD:end])
-    return frames
+def enclosed(heads: bytes, bodies: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Return the frames and the beacons in payloads, at least one, that were split after `DATA_OVERHEAD` bytes.
+
+    `heads` holds the first parts end to end. Padding behind frames is removed; a payload that is shorter than it says
+    it is gives nothing.
+    """
+    count = len(bodies)
+    kind, size = _DATA.unpack_from(heads)
+    are_alike = heads == heads[:DATA_OVERHEAD] * count and list(map(len, bodies)).count(size) == count
+    if are_alike and kind == DATA and size:  # as a rule; then there is nothing to do
+        return bodies, []
+    frames, beacons = [], []
+    for number, ((kind, size), body) in enumerate(zip(_DATA.iter_unpack(heads), bodies, strict=True)):
+        if kind == BEACON:
+            beacons.append(heads[number * DATA_OVERHEAD : (number + 1) * DATA_OVERHEAD] + body)
+        elif 0 < size <= len(body):
+            frames.append(body[:size])
+    return frames, beacons

@@ -263,7 +263,7 @@ def test_one_burst_is_bounded() -> None:
 def test_what_lies_about_its_length_is_counted() -> None:
     rig = EthernetRig()
     rig.port.arrive(b"\0\6\0short", PEER)
-    rig.port.arrive(b"\0", PEER)
+    rig.port.arrive(b"\0\0\0nothing", PEER)
     rig.transport.doRead()
     assert rig.host.frames == []
     assert rig.counter("frames_too_short") == 2

@@ -265,7 +265,7 @@ def test_otherwise_it_is_only_counted(settings: dict[str, bool]) -> None:
 def test_our_own_echo_and_broken_beacons_are_only_counted() -> None:
     rig = EthernetRig(auto_connect=True, announce=True)
     rig.hear("us")
-    for payload in (b"\x01\x02" + KEYS["peer"], b"\x01\x01" + KEYS["peer"][:-1], b"\x01"):
+    for payload in (b"\x01\x02" + KEYS["peer"], b"\x01\x01" + KEYS["peer"][:-1], b"\x01\x01" + KEYS["peer"][:2]):
         rig.port.arrive(payload, PEER, is_broadcast=True)
     rig.transport.doRead()
     assert rig.host.events == []
