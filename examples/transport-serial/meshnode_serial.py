@@ -1,20 +1,10 @@
 """A meshnode transport over a serial line: one link frame per SLIP packet (RFC 1055).
 
-The line has two ends, so there is one address, the path of our own end. In the configuration:
-
-    transports:
-      serial: {device: /dev/ttyUSB0, speed: 115200}
-    peers:
-      - npub: npub1...
-        addresses: [{transport: serial, addr: /dev/ttyUSB0}]
+The line has two ends, so there is one address, the path of our own end.
 """
 
-import os
-import termios
-import tty
-
-from twisted.internet import fdesc
-from twisted.internet.abstract import FileDescriptor
+from twisted.internet.protocol import Protocol
+from twisted.internet.serialport import SerialPort
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -22,51 +12,43 @@ from zope.interface import implementer
 from meshnode.transports.interfaces import ITransport, ITransportFactory, TransportError
 
 END, ESC = b"\xc0", b"\xdb"
-MOST_WAITING = 64 * 1024  # bytes that may wait for a slow line; frames beyond are dropped and counted
 RETRY_SECS = 1.0
 log = Logger()
 
 
-def pack(frame: bytes) -> bytes:
+def pack(frame):
     return END + frame.replace(ESC, ESC + b"\xdd").replace(END, ESC + b"\xdc") + END
 
 
-def unpack(packet: bytes) -> bytes:
+def unpack(packet):
     return packet.replace(ESC + b"\xdc", END).replace(ESC + b"\xdd", ESC)
 
 
-class Line(FileDescriptor):
-    """The open device; Twisted's base class keeps what waits to be written."""
+class Line(Protocol):
+    """The open device. Twisted pauses its producer, which is this, while 64 KiB wait to be written."""
 
-    def __init__(self, path, speed, reactor, received, lost):
-        super().__init__(reactor)
-        self.received, self.lost, self.waiting = received, lost, 0
-        self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        tty.setraw(self.fd)
-        attributes = termios.tcgetattr(self.fd)
-        attributes[4] = attributes[5] = getattr(termios, f"B{speed}")
-        termios.tcsetattr(self.fd, termios.TCSANOW, attributes)
-        self.connected = True
-        self.startReading()
+    def __init__(self, frames_arrived, lost, longest):
+        self.frames_arrived, self.lost, self.longest = frames_arrived, lost, longest
+        self.rest, self.is_full = b"", False
 
-    def fileno(self):
-        return self.fd
+    def connectionMade(self):
+        self.transport.registerProducer(self, True)
 
-    def doRead(self):
-        return fdesc.readFromFD(self.fd, self.received)
+    def pauseProducing(self):
+        self.is_full = True
 
-    def write(self, data):
-        self.waiting += len(data)
-        super().write(data)
+    def resumeProducing(self):
+        self.is_full = False
 
-    def writeSomeData(self, data):
-        written = fdesc.writeToFD(self.fd, data)
-        self.waiting -= max(written, 0)
-        return written
+    def stopProducing(self):
+        """The line is going down, which `connectionLost` tells."""
+
+    def dataReceived(self, data):
+        *packets, self.rest = (self.rest + data).split(END)
+        self.rest = self.rest[-self.longest :]  # noise without an end is not kept for ever
+        self.frames_arrived([unpack(packet) for packet in packets if packet])
 
     def connectionLost(self, reason):
-        super().connectionLost(reason)
-        os.close(self.fd)
         self.lost(reason.getErrorMessage())
 
 
@@ -77,71 +59,65 @@ class SerialTransport:
     def __init__(self, transport_id, name, section, host, reactor):
         self.transport_id, self.name, self.host, self.reactor = transport_id, name, host, reactor
         self.device, self.speed = section.get("device"), section.get("speed", 115200)
-        if not isinstance(self.device, str) or not hasattr(termios, f"B{self.speed}"):
+        if not isinstance(self.device, str) or not isinstance(self.speed, int):
             raise TransportError("serial: write device: /dev/ttyUSB0 or the like, and a usual speed such as 115200")
-        self.mtu = section.get("mtu", 1280)
-        self.state, self.local_address = "configured", None
-        self.line, self.rest, self.retry = None, b"", None
+        self.mtu, self.state, self.local_address = section.get("mtu", 1280), "configured", None
+        self.line = self.retry = None
         self.counters = dict.fromkeys(("packets_sent", "bytes_sent", "packets_recv", "bytes_recv", "send_errors"), 0)
 
     def start(self):
         self.state = "starting"
         self._open()
-        if self.line is None:
-            log.warn("serial {device} is not there; waiting for it", device=self.device)
 
     def _open(self):
-        self.retry = None
+        line = Line(self._frames_arrived, self._lost, longest=4 * self.mtu)
         try:
-            self.line = Line(self.device, self.speed, self.reactor, self._received, self._lost)
-        except (OSError, termios.error):
-            self.retry = self.reactor.callLater(RETRY_SECS, self._reopen)
-            return
-        self.state, self.local_address, self.rest = "up", self.device, b""
+            SerialPort(line, self.device, self.reactor, baudrate=self.speed)
+        except (OSError, ValueError) as error:
+            if self.retry is None:
+                log.warn("serial: {error}; waiting for it", error=error)
+            self.retry = self.reactor.callLater(RETRY_SECS, self._retry)
+        else:
+            self.line, self.state, self.local_address = line, "up", self.device
 
-    def _reopen(self):
+    def _retry(self):
         self._open()
-        if self.line is not None:
+        if self.line:
             self.host.state_changed(self, f"{self.device} is there")
 
     def _lost(self, cause):
         self.line = self.local_address = None
         if self.state == "up":
             self.state = "starting"
+            self.retry = self.reactor.callLater(RETRY_SECS, self._retry)
             self.host.state_changed(self, f"{self.device}: {cause}")
-            self.retry = self.reactor.callLater(RETRY_SECS, self._reopen)
 
     def stop(self):
         self.state = "down"
-        if self.retry is not None:
+        if self.retry and self.retry.active():
             self.retry.cancel()
-        if self.line is not None:
-            self.line.loseConnection()
+        if self.line:
+            self.line.transport.loseConnection()
 
     def send(self, address, frames):
-        fitting = [frame for frame in frames if len(frame) <= self.mtu]
-        if self.line is None or self.line.waiting > MOST_WAITING:
-            fitting = []
-        self._count("sent", fitting)
-        self.counters["send_errors"] += len(frames) - len(fitting)
-        if fitting:
-            self.line.write(b"".join(map(pack, fitting)))
-
-    def _count(self, way, frames):
-        self.counters[f"packets_{way}"] += len(frames)
-        self.counters[f"bytes_{way}"] += sum(map(len, frames))
+        if self.line is None or self.line.is_full:
+            self.counters["send_errors"] += len(frames)
+        else:
+            self._count("sent", frames)
+            self.line.transport.write(b"".join(map(pack, frames)))
 
     def flush(self):
         """Everything is with the line already."""
 
-    def _received(self, data):
-        *packets, self.rest = (self.rest + data).split(END)
-        self.rest = self.rest[-4 * self.mtu :]  # noise without an end is not kept for ever
-        frames = [unpack(packet) for packet in packets if packet]
+    def _frames_arrived(self, frames):
         if frames:
             self._count("recv", frames)
             self.host.frames_received(self, self.device, frames)
             self.host.burst_ended()
+
+    def _count(self, way, frames):
+        self.counters[f"packets_{way}"] += len(frames)
+        self.counters[f"bytes_{way}"] += sum(map(len, frames))
 
     def link_mtu(self, address):
         return self.mtu
