@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,27 +90,60 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace a file in one step; a file that is a mount point of its own is written in place. Raises OSError.
+class Replacement:
+    """What is to take the place of the file `path` in one step, written piece by piece beside it.
 
     Permissions and owner of a file that exists are kept, a new one gets `mode`; the directory is made when it is
-    missing.
+    missing. Every method raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = text.encode("utf-8", "surrogateescape")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as file:
-            _take_over(path, file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno != errno.EBUSY:
+
+    def __init__(self, path: Path, mode: int = 0o644) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._temporary.unlink(missing_ok=True)  # of a process of the same number that was killed
+        descriptor = os.open(
+            self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        self._file = os.fdopen(descriptor, "wb")
+        try:
+            _take_over(path, self._file.fileno(), mode)
+        except OSError:
+            self.abandon()
             raise
-        path.write_bytes(data)
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def commit(self) -> None:
+        """Have it be the file. One that is a mount point of its own is written in place."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        try:
+            os.replace(self._temporary, self._path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            shutil.copyfile(self._temporary, self._path)
+            self._temporary.unlink()
+
+    def abandon(self) -> None:
+        """Leave the file as it is."""
+        with suppress(OSError):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file in one step, as a `Replacement` does. Raises OSError."""
+    replacement = Replacement(path, mode)
+    try:
+        replacement.write(text.encode("utf-8", "surrogateescape"))
+        replacement.commit()
+    except OSError:
+        replacement.abandon()
+        raise
 
 
 def _take_over(path: Path, descriptor: int, mode: int) -> None:

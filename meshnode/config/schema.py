@@ -266,8 +266,8 @@ class MeshnodeSection(Section):
     history_file: str = key(
         TEXT,
         "",
-        "Keep the node's history (`meshctl stats history`) here when it stops, and go on with it at the next start; "
-        "not kept without this key.",
+        "Keep the node's history (`meshctl stats history`) here, every minute and when it stops, and go on with it at "
+        "the next start; not kept without this key.",
     )
     metrics: MetricsSection = block(MetricsSection)
     web: WebSection = block(WebSection)

@@ -1,4 +1,4 @@
-"""A history that outlives its node: written when the node stops, read when it starts again."""
+"""A history that outlives its node: what is in the file, and how it is read again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import sys
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .history import History, PeerRecord, Record
 from .rings import FAST_PER_SLOW, Ring
 
 VERSION = 1
+MODE = 0o600
 LARGEST_FILE = 1 << 28
 _FAULTS = (ValueError, KeyError, TypeError, AttributeError)
 
@@ -25,27 +26,41 @@ class HistoryFileError(Exception):
     """The file cannot be read or written; the text is one line for the operator."""
 
 
-def save(history: History, path: Path, now: float, wall: float) -> None:
-    """Write everything down. `now` is the node's clock, `wall` Unix time, in seconds. Raises `HistoryFileError`."""
-    document = {
-        "version": VERSION,
-        "saved_at": wall,
-        "samples_taken": history.samples_taken,
-        "node": _series(history.node),
-        "peers": [_peer(record, now) for record in history.peers.values()],
-    }
+def pieces(history: History, now: Callable[[], float], wall: Callable[[], float]) -> Iterator[bytes]:
+    """The content of the file, a record at a time, each as it is when it is asked for.
+
+    `now` tells the time of the node's clock, `wall` Unix time, in seconds.
+    """
+    head = {"version": VERSION, "samples_taken": history.samples_taken, "saved_at": wall()}
+    yield f'{_json(head)[:-1]},"node":{_json(_series(history.node))},"peers":['.encode()
+    for number, record in enumerate(list(history.peers.values())):
+        yield f"{',' if number else ''}{_json(_peer(record, now(), wall()))}".encode()
+    yield b"]}"
+
+
+def save(history: History, path: Path, now: Callable[[], float], wall: Callable[[], float]) -> None:
+    """Write everything down at once. Raises `HistoryFileError`."""
     try:
-        write_whole(path, json.dumps(document, separators=(",", ":")), 0o600)
+        write_whole(path, b"".join(pieces(history, now, wall)).decode("ascii"), MODE)
     except OSError as error:
-        raise HistoryFileError(f"the history cannot be kept in {path}: {error.strerror or error}") from None
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> HistoryFileError:
+    return HistoryFileError(f"the history cannot be kept in {path}: {error.strerror or error}")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _series(record: Record) -> dict[str, list[str]]:
     return {one.metric.name: [_packed(one.fast), _packed(one.slow)] for one in record.series}
 
 
-def _peer(record: PeerRecord, now: float) -> dict[str, Any]:
+def _peer(record: PeerRecord, now: float, wall: float) -> dict[str, Any]:
     return {
+        "saved_at": wall,
         "node_addr": record.node_addr.hex(),
         "first_seen_ago": now - record.first_seen,
         "last_contact_ago": now - record.last_contact,
@@ -54,7 +69,7 @@ def _peer(record: PeerRecord, now: float) -> dict[str, Any]:
 
 
 def _packed(ring: Ring) -> str:
-    values = array("d", ring.samples())
+    values = ring.samples()
     if sys.byteorder == "big":
         values.byteswap()
     return b64encode(values.tobytes()).decode("ascii")
@@ -84,14 +99,15 @@ def _restored(document: Mapping[str, Any], now: float, wall: float) -> History:
     history = History()
     away = max(0.0, wall - float(document["saved_at"]))
     _fill(history.node, document["node"], int(away))
+    history.samples_taken = int(document["samples_taken"]) + int(away)
     for row in document["peers"]:
+        away = max(0.0, wall - float(row.get("saved_at", document["saved_at"])))
         record = PeerRecord(bytes.fromhex(row["node_addr"]), now)
         record.first_seen = now - float(row["first_seen_ago"]) - away
         record.last_contact = now - float(row["last_contact_ago"]) - away
         record.is_active = False
         _fill(record, row["series"], int(away))
         history.peers[record.node_addr] = record
-    history.samples_taken = int(document["samples_taken"]) + int(away)
     return history
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from meshnode.config.operator_sections import MESH, Endpoint
 from meshnode.config.schema import MeshnodeSection
 from meshnode.node.core import Node
 
-from .history_file import HistoryFileError, load, save
+from .history_keeper import HistoryKeeper
 from .server import ControlServer
 from .state import NodeState
 
@@ -45,14 +46,27 @@ class OperatorSide:
         self._log = log
         self._control = None if socket_path is None else ControlServer(socket_path, state, reactor)
         self._servers: list[Any] = []
-        self._history_file = Path(section.history_file) if section.history_file else None
+        self._keeper = self._make_keeper() if section.history_file else None
         self._sampling = LoopingCall(state.every_second)
         self._sampling.clock = reactor
+
+    def _make_keeper(self) -> HistoryKeeper:
+        reactor, world = self._reactor, self._node.world
+        return HistoryKeeper(
+            self.state.history,
+            Path(self._section.history_file),
+            world.clock.seconds,
+            world.wall,
+            reactor.callLater,
+            lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call),
+            self._log,
+        )
 
     def start(self) -> None:
         """Begin to sample and to serve."""
         self.state.lines.start()
-        self._remember()
+        if self._keeper is not None:
+            self._keeper.start()
         running = self._sampling.start(SAMPLE_SECS, now=False)
         running.addErrback(lambda reason: _log.failure("the history of the node stops here", failure=reason))
         if self._control is not None:
@@ -67,25 +81,6 @@ class OperatorSide:
         web = self._section.web
         if web.enabled and web.listen.host == MESH:
             self._start_web(Endpoint(None, self._node.identity.peer.ipv6_text, web.listen.port))
-
-    def _remember(self) -> None:
-        """Go on with the history of the last run, where that was kept."""
-        if self._history_file is None:
-            return
-        world = self._node.world
-        try:
-            self.state.history.take_over(load(self._history_file, world.clock.seconds(), world.wall()))
-        except HistoryFileError as error:
-            self._log("warn", str(error))
-
-    def _keep(self) -> None:
-        if self._history_file is None:
-            return
-        world = self._node.world
-        try:
-            save(self.state.history, self._history_file, world.clock.seconds(), world.wall())
-        except HistoryFileError as error:
-            self._log("warn", str(error))
 
     def _start_control(self, server: ControlServer) -> None:
         problem = server.start()
@@ -130,7 +125,8 @@ class OperatorSide:
         self.state.lines.stop()
         if self._sampling.running:
             self._sampling.stop()
-        self._keep()
+        if self._keeper is not None:
+            await self._keeper.stop()
         if self._control is not None:
             await self._control.stop()
         for server in self._servers:

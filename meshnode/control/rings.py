@@ -64,9 +64,9 @@ class Ring:
     def __len__(self) -> int:
         return len(self._values)
 
-    def samples(self) -> list[float]:
-        """Everything held, oldest first, NaN for what is missing."""
-        return [*self._values[self._next :], *self._values[: self._next]]
+    def samples(self) -> array[float]:
+        """A copy of everything held, oldest first, NaN for what is missing."""
+        return self._values[self._next :] + self._values[: self._next]
 
 
 class Series:

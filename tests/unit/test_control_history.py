@@ -32,7 +32,7 @@ def test_a_ring_is_the_end_of_all_that_was_pushed(pushed: list[float], capacity:
     count = min(count, capacity)
     expected = pushed[-capacity:][-count:] if count else []
     assert ring.latest(count) == [None] * (count - len(expected)) + expected
-    assert ring.samples() == pushed[-capacity:]
+    assert list(ring.samples()) == pushed[-capacity:]
 
 
 def test_a_minute_is_told_in_one_number() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from meshnode.control.history_file import HistoryFileError, load, save
 from tests.unit.node_rig import MeshNet
 
 WALL = 1_700_000_000.0
+
+
+def at(moment: float) -> Callable[[], float]:
+    """A clock that stands still."""
+    return lambda: moment
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def history() -> History:
 
 def test_after_a_restart_everything_is_there_and_the_time_between_is_missing(history: History, tmp_path: Path) -> None:
     file = tmp_path / "history"
-    save(history, file, now=130.0, wall=WALL)
+    save(history, file, at(130.0), at(WALL))
     assert file.stat().st_mode & 0o777 == 0o600
     again = load(file, now=5.0, wall=WALL + 65)
     for before, after in zip(history.node.series, again.node.series, strict=True):
@@ -43,7 +49,7 @@ def test_after_a_restart_everything_is_there_and_the_time_between_is_missing(his
 
 
 def test_going_on_keeps_the_time_axis(history: History, tmp_path: Path) -> None:
-    save(history, tmp_path / "history", now=130.0, wall=WALL)
+    save(history, tmp_path / "history", at(130.0), at(WALL))
     fresh = History()
     fresh.take_over(load(tmp_path / "history", now=0.0, wall=WALL))
     net = MeshNet()
@@ -56,7 +62,7 @@ def test_going_on_keeps_the_time_axis(history: History, tmp_path: Path) -> None:
 
 
 def test_an_old_file_is_all_gap(history: History, tmp_path: Path) -> None:
-    save(history, tmp_path / "history", now=130.0, wall=WALL)
+    save(history, tmp_path / "history", at(130.0), at(WALL))
     again = load(tmp_path / "history", now=0.0, wall=WALL + 1e6)
     assert set(again.node.series[0].fast.latest(3600)) == {None}
 
@@ -75,7 +81,7 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: str) -> None:
 
 def test_series_that_are_damaged_are_found_out(history: History, tmp_path: Path) -> None:
     file = tmp_path / "history"
-    save(history, file, now=130.0, wall=WALL)
+    save(history, file, at(130.0), at(WALL))
     document: Any = json.loads(file.read_text())
     document["node"]["peer_count"][0] = "AAA"
     file.write_text(json.dumps(document))
@@ -86,4 +92,26 @@ def test_series_that_are_damaged_are_found_out(history: History, tmp_path: Path)
 def test_a_place_that_cannot_be_written_is_one_line(history: History, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HistoryFileError, match="cannot be kept in"):
-        save(history, tmp_path / "file" / "history", 0.0, WALL)
+        save(history, tmp_path / "file" / "history", at(0.0), at(WALL))
+
+
+def test_a_file_without_a_date_for_each_peer_is_read_as_well(history: History, tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    save(history, file, at(130.0), at(WALL))
+    document: Any = json.loads(file.read_text())
+    for row in document["peers"]:
+        del row["saved_at"]
+    file.write_text(json.dumps(document))
+    (peer,) = load(file, 0.0, WALL + 10).peers.values()
+    assert peer.series[0].fast.latest(11)[1:] == [None] * 10
+
+
+def test_records_packed_one_after_the_other_share_a_time_axis(history: History, tmp_path: Path) -> None:
+    """Whoever is packed a few seconds later has a few samples more, and was away for less."""
+    file, clock = tmp_path / "history", iter((0.0, 3.0))
+    save(history, file, at(130.0), lambda: WALL + next(clock))
+    again = load(file, 0.0, WALL + 10)
+    (peer,) = again.peers.values()
+    assert again.node.series[0].fast.latest(11)[1:] == [None] * 10
+    assert peer.series[0].fast.latest(8)[1:] == [None] * 7
+    assert peer.series[0].fast.latest(8)[0] is not None
