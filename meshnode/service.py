@@ -59,7 +59,7 @@ from meshnode.process import MonotonicClock, keep_keys_out_of_core_files, notify
 from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous
 from meshnode.rights import NET_ADMIN, NET_RAW, Rights
-from meshnode.settings import aliases, configured_peers, mesh_settings
+from meshnode.settings import aliases, configured_peers, mesh_settings, passed_over
 from meshnode.transports.network_watch import NetworkWatch
 
 if TYPE_CHECKING:
@@ -283,6 +283,7 @@ class MeshnodeService(Service):
             reload=self.reload,
             settings=lambda: shown(self.config),
             config_file=self._config_file,
+            passed_over=lambda: passed_over(self.config, self.identity.peer),
         )
         state = NodeState(self.node, daemon, self._reactor)
         path = self.socket_path if self.config.node.control.enabled else None

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from meshnode.config.schema import Config, PeerSection
+from meshnode.config.validate import skipped_peers
 from meshnode.identity import IdentityError, PeerIdentity
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.peering import PeerAddress, PeerConfig
@@ -32,6 +33,13 @@ def configured_peers(config: Config, own: PeerIdentity, warn: Callable[[str], No
             continue
         peers.append(_peer_config(identity, section))
     return peers
+
+
+def passed_over(config: Config, own: PeerIdentity) -> list[str]:
+    """A line for each peer of a file that will never be a peer."""
+    lines = list(skipped_peers(config.peers))
+    configured_peers(config, own, lines.append)
+    return lines
 
 
 def _peer_config(identity: PeerIdentity, section: PeerSection) -> PeerConfig:

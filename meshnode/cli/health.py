@@ -57,6 +57,8 @@ def _peers(answers: Mapping[str, Data], now: float) -> Iterator[Finding]:
     if not answers["show_status"]["peer_count"]:
         remedy = "see below" if known else "add one: meshctl peer add NPUB ADDRESS udp --save"
         yield Finding("the node has no peer and reaches nobody", remedy)
+    for line in _of(answers, "show_known_peers", "passed_over"):
+        yield Finding(line, "mend the key of that peer in the configuration, then: meshctl reload")
     for peer in known:
         if not peer["is_connected"] and peer["wish"] != "none":
             yield _absent(peer, now)

@@ -75,6 +75,8 @@ class Section:
     TITLE: ClassVar[str] = "this section"
     KEYS: ClassVar[Mapping[str, Key]] = {}
     """The keys by name, in the order of the schema."""
+    NEEDED: ClassVar[frozenset[str]] = frozenset()
+    """The keys that have to be set."""
     SPELLINGS: ClassVar[Mapping[str, str]] = {}
     """Older names of keys, to the names they have now."""
     REST: ClassVar[str] = ""
@@ -82,6 +84,7 @@ class Section:
 
     def __init_subclass__(cls) -> None:
         cls.KEYS = {name: value for name, value in vars(cls).items() if isinstance(value, Key)}
+        cls.NEEDED = frozenset(name for name, known in cls.KEYS.items() if known.default is None)
         cls.SPELLINGS = {known.old_name: name for name, known in cls.KEYS.items() if known.old_name}
         for name in cls.KEYS:
             delattr(cls, name)
@@ -166,10 +169,14 @@ def replaced(cls: type[Section], text: str) -> Values | None:
 
 
 class Reader:
-    """State of reading one file: where every key stood, and what was ignored."""
+    """State of reading one file: where every key stood, and what was ignored.
 
-    def __init__(self, file: str) -> None:
+    With `faults` what cannot be read is put there, and left out where that is possible; else the first one is raised.
+    """
+
+    def __init__(self, file: str, faults: list[ConfigError] | None = None) -> None:
         self.file = file
+        self._faults = faults
         self.places: dict[str, Place] = {}
         self.warnings: list[str] = []
         self.untyped = False
@@ -183,6 +190,12 @@ class Reader:
         """Note something the operator should know about a part of the file."""
         self.warnings.append(f"{self.file} line {node.place.line}: {text}")
 
+    def leave_out(self, error: ConfigError) -> None:
+        """Go on without what is wrong, or raise the error, which is needed to tell instances by their kind."""
+        if self._faults is None or self.untyped:
+            raise error
+        self._faults.append(error)
+
     def section(self, at: Cursor, cls: type[Section]) -> Values:
         """Keys that the mapping at `at` sets."""
         if is_empty(at.node) and not self.untyped:
@@ -192,9 +205,14 @@ class Reader:
         values: Values = {}
         seen: set[str] = set()
         for key_node, node in at.node.pairs:
-            self._entry(at, cls, key_node, node, values, seen)
-        for name, known in cls.KEYS.items():
-            if known.default is None and name not in values:
+            try:
+                self._entry(at, cls, key_node, node, values, seen)
+            except ConfigError as error:
+                if cls.NEEDED:
+                    raise
+                self.leave_out(error)
+        for name in cls.KEYS:
+            if name in cls.NEEDED and name not in values:
                 at.refuse("missing field", f"`{name}` is missing; {cls.TITLE} needs it")
         return values
 
@@ -270,10 +288,13 @@ class Many(Kind[list[T]]):
             return []
         if not isinstance(at.node, SequenceNode):
             at.mismatch("a list, one item per line after a dash, or [] for none")
-        return [
-            self.item.read(reader.cursor(node, f"{at.key}[{number}]"), reader)
-            for number, node in enumerate(at.node.items)
-        ]
+        items = []
+        for number, node in enumerate(at.node.items):
+            try:
+                items.append(self.item.read(reader.cursor(node, f"{at.key}[{number}]"), reader))
+            except ConfigError as error:
+                reader.leave_out(error)
+        return items
 
 
 class Instances(Kind[dict[str | None, S]]):

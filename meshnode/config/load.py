@@ -36,18 +36,20 @@ def load(
     cwd: Path,
     *,
     system_directory: Path | None = None,
+    faults: list[ConfigError] | None = None,
 ) -> Loaded:
     """Read exactly `path`, or without one every existing file of the search list, higher ones laid over lower ones.
 
     `system_directory` is that of the machine's own file, by default whichever of the two this machine uses.
 
     A key of a higher file wins over the same key of a lower one, `false` included. Lists are replaced as a whole; so
-    are each transport type, `peers` (by a list with entries) and `gateway`. Raises `ConfigError`.
+    are each transport type, `peers` (by a list with entries) and `gateway`. Raises `ConfigError`. Where `faults` is
+    given, what is wrong with single keys is put there instead, and they are as if they were not set.
     """
     if path is not None:
-        return _load_files([path], cwd, f"Failed to load configuration from {path}")
+        return _load_files([path], cwd, f"Failed to load configuration from {path}", faults)
     found = [file for file in search_list(environment, system_directory or machine_directory()) if _exists(cwd / file)]
-    return _load_files(found, cwd, "Failed to load configuration")
+    return _load_files(found, cwd, "Failed to load configuration", faults)
 
 
 def parse(text: str, file: str = "fips.yaml") -> tuple[Config, list[str]]:
@@ -57,11 +59,11 @@ def parse(text: str, file: str = "fips.yaml") -> tuple[Config, list[str]]:
     return config, reader.warnings
 
 
-def _load_files(files: list[Path], cwd: Path, context: str) -> Loaded:
+def _load_files(files: list[Path], cwd: Path, context: str, faults: list[ConfigError] | None) -> Loaded:
     values: Values = {}
     merged = Reader("")
     for file in files:
-        reader = Reader(str(file))
+        reader = Reader(str(file), faults)
         try:
             values = overlay(values, _read_file(cwd / file, reader))
         except ConfigError as error:

@@ -38,11 +38,17 @@ Check = Callable[[Config], Iterator[Fault]]
 
 
 def validate(config: Config, places: Mapping[str, Place] = NO_PLACES) -> None:
-    """Raise `ConfigError` for the first broken rule: those of every implementation in order, then our own."""
+    """Raise `ConfigError` for the first broken rule."""
+    for error in broken_rules(config, places):
+        raise error
+
+
+def broken_rules(config: Config, places: Mapping[str, Place] = NO_PLACES) -> Iterator[ConfigError]:
+    """Every broken rule: those of every implementation in order, then our own."""
     for problem, checks in _CHECKS.items():
         for check in checks:
             for fault in check(config):
-                raise ConfigError(problem, fault.text + where(fault.key, places), key="", context=CONTEXT)
+                yield ConfigError(problem, fault.text + where(fault.key, places), key="", context=CONTEXT)
 
 
 def where(key: str, places: Mapping[str, Place]) -> str:
@@ -290,10 +296,11 @@ _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
 
 def advice(config: Config) -> list[str]:
     """Warnings, one line each, about settings that load but do not do what one would expect."""
-    return [*_bad_peers(config.peers), *_outside_range(config), *_overridden(config)]
+    return [*skipped_peers(config.peers), *_outside_range(config), *_overridden(config)]
 
 
-def _bad_peers(peers: list[PeerSection]) -> Iterator[str]:
+def skipped_peers(peers: list[PeerSection]) -> Iterator[str]:
+    """A line for each peer whose key is none, so that nobody will ever dial it."""
     for number, peer in enumerate(peers):
         try:
             PeerIdentity.from_npub(peer.npub)

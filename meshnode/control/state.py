@@ -18,6 +18,7 @@ from .actions import Actions
 from .capture import Captures
 from .commands import Command, CommandError, Stream
 from .encoding import Answer
+from .events import show_events
 from .history import History
 from .inspection import Inspection, InThread
 from .known import DialFailures, PeerActions, show_known_peers
@@ -85,8 +86,12 @@ class NodeState:
             "connect": actions.connect,
             "disconnect": actions.disconnect,
             "why": lambda params: why(View.of(node), params),
-            "show_known_peers": lambda params: show_known_peers(View.of(node), failures),
+            "show_known_peers": lambda params: {
+                **show_known_peers(View.of(node), failures),
+                "passed_over": daemon.passed_over(),
+            },
             "show_log": self.lines.show,
+            "show_events": lambda params: show_events(node.events, params),
             "peer_add": peers.add,
             "peer_remove": peers.remove,
             "log_level": self._log_level,

@@ -63,6 +63,8 @@ class Daemon:
     settings: Callable[[], dict[str, Any]] = dict
     config_file: str | None = None
     program: str = sys.executable
+    passed_over: Callable[[], list[str]] = list
+    """A line for each peer of the configuration that is passed over."""
 
 
 def sparklines(history: History) -> dict[str, list[float | None]]:

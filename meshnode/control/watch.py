@@ -28,7 +28,9 @@ class Watchers:
         if len(self._streams) >= MOST_WATCHERS:
             raise CommandError(f"{MOST_WATCHERS} clients watch already")
         given = params if isinstance(params, dict) else {}
-        stream = EventStream(self._events, _kinds(given.get("events")), _since(given.get("since")), self._streams)
+        stream = EventStream(
+            self._events, wanted_kinds(given.get("events")), wanted_since(given.get("since")), self._streams
+        )
         self._streams.add(stream)
         return stream
 
@@ -81,7 +83,7 @@ def _line(row: dict[str, Any]) -> bytes:
     return f"{encode(row)}\n".encode("utf-8", "replace")
 
 
-def _kinds(wanted: Any) -> frozenset[str]:
+def wanted_kinds(wanted: Any) -> frozenset[str]:
     if wanted is None or wanted == []:
         return frozenset(KINDS)
     names = wanted if isinstance(wanted, list) else [wanted]
@@ -91,7 +93,7 @@ def _kinds(wanted: Any) -> frozenset[str]:
     return frozenset(names)
 
 
-def _since(number: Any) -> int | None:
+def wanted_since(number: Any) -> int | None:
     if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
         raise CommandError("'since' has to be the number of an event")
     return number

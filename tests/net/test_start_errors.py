@@ -14,6 +14,7 @@ from meshnode.identity import Identity
 from tests.rigs import traffic
 from tests.rigs.hosts import Host, wire
 from tests.rigs.labs import Lab, Pair
+from tests.rigs.meshctl import meshctl
 from tests.rigs.nodes import TUN, Node, environment, our_program
 
 pytestmark = pytest.mark.net
@@ -168,6 +169,9 @@ def test_a_peer_that_is_no_npub_is_left_out_with_a_warning(lab: Lab) -> None:
     warnings = [line for line in pair.left.log().splitlines() if "peers[1].npub" in line]
     assert len(warnings) == 1, pair.left.log()
     assert list(pair.left.peers()) == [pair.right.npub]
+    status = meshctl(pair.left, "status")
+    assert status.returncode == 1
+    assert "! peers[1].npub is not a public key, the peer is skipped" in status.stdout
 
 
 def test_a_peer_that_answers_with_another_identity_is_not_accepted(lab: Lab) -> None:

@@ -42,8 +42,27 @@ def test_the_page_fills_and_draws_the_mesh(nodes: list[Node]) -> None:
     tree = page[page.index('<svg id="tree"') : page.index('class="legend"')]
     assert tree.count("<circle") == 3
     assert len(re.findall(r'class="link (good|fair|poor|unknown)"', tree)) == 2
-    assert page.count('class="chart"') == 4
-    assert "connected at" in page[page.index('<ol id="log"') :]
+    assert page[: page.index('id="peer-charts"')].count('class="chart"') == 4
+    events = page[page.index('<ol id="log"') :]
+    assert events.count("<b>peer_up</b>") == 2
+    assert "connected at" in events
+
+
+@pytest.mark.program("chromium")
+def test_every_peer_has_its_throughput_round_trip_and_loss_drawn(nodes: list[Node]) -> None:
+    a, b, _c = nodes
+
+    def drawn() -> str:
+        with b.host.inside():
+            page = browser.document(b.directory, f"http://127.0.0.1:{_PORT}/")
+        charts = page[page.index('id="peer-graphs"') : page.index('<section id="events"')]
+        return charts if charts.count("<polyline") == 8 else ""  # two lines of throughput, one of each of the others
+
+    charts = wait_until(drawn, 20, "every chart of both peers has its line", interval=0.5)
+    names = re.findall(r"<h3>([^<]+)</h3>", charts)
+    assert len(names) == 2
+    assert a.npub[:9] in " ".join(names)
+    assert len(re.findall(r"<span>round trip</span><span>\d+\.\d ms</span>", charts)) == 2
 
 
 def test_over_the_mesh_it_comes_to_those_who_are_listed(nodes: list[Node]) -> None:

@@ -35,7 +35,8 @@ def test_a_good_file_is_fine(run: Run, tmp_path: Path) -> None:
 
 def test_a_file_without_a_transport_is_refused_as_at_the_start(run: Run) -> None:
     status, out, err = run("tun: {enabled: true}", "config", "check")
-    assert (status, out) == (1, "")
+    assert status == 1
+    assert out.startswith("cannot be used: ")
     assert err.endswith("a node does not start without a transport; write transports: {udp: {}}\n")
 
 
@@ -58,6 +59,48 @@ def test_what_is_odd_is_a_warning(run: Run, text: str, says: str) -> None:
     assert warning.startswith("warning: ")
     assert says in warning
     assert verdict.startswith("usable, but see above: ")
+
+
+_EVERYTHING_WRONG = """
+node:
+  identity: {nsec: nonsense}
+  log_level: loud
+  tick_interval_secs: 0
+  tree: {parent_hysteresis: much}
+tun: {mtu: wide, enabeld: true}
+dns: 7
+transports: {udp: {mtu: 10}}
+peers:
+  - {npub: npub1x, addresses: [{transport: udp, addr: "10.0.0.1:1", priority: high}]}
+  - {npub: npub1y, addresses: [], connect_policy: never}
+"""
+_SAID = (
+    "node.tree.parent_hysteresis", "tun.mtu", "dns", "peers[0].addresses[0].priority", "peers[1].connect_policy",
+    "node.identity.nsec", "node.tick_interval_secs", "transports.udp.mtu",
+)  # fmt: skip
+
+
+def test_everything_that_is_wrong_is_said_at_once(run: Run) -> None:
+    status, out, err = run(_EVERYTHING_WRONG, "config", "check")
+    assert status == 1
+    assert "did you mean `enabled`?" in out
+    lines = err.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    for key in _SAID:
+        assert sum(key in line for line in lines) == 1, (key, lines)
+
+
+def test_programs_are_told_everything_as_well(run: Run) -> None:
+    status, out, err = run(_EVERYTHING_WRONG, "config", "check", "--json")
+    assert (status, err) == (1, "")
+    assert len(json.loads(out)["errors"]) >= len(_SAID)
+
+
+def test_the_node_and_the_other_verbs_stop_at_the_first_fault(run: Run) -> None:
+    for verb in ("show", "diff"):
+        status, out, err = run(_EVERYTHING_WRONG, "config", verb)
+        assert (status, out) == (1, "")
+        assert len(err.splitlines()) == 1
 
 
 def test_an_address_on_a_transport_of_a_plug_in_is_not_complained_about(run: Run) -> None:

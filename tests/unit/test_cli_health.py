@@ -51,6 +51,14 @@ def test_a_degraded_node_says_what_it_lacks(answers: dict[str, Any]) -> None:
     assert texts(answers) == ["the node runs without a part of it: no TUN interface"]
 
 
+def test_a_peer_of_the_configuration_that_cannot_be_one_is_grave(answers: dict[str, Any]) -> None:
+    answers["show_known_peers"]["passed_over"] = ["peers[1].npub is not a public key, the peer is skipped: x"]
+    (finding,) = findings(answers, NOW)
+    assert finding.grave
+    assert finding.text.startswith("peers[1].npub is not a public key")
+    assert "meshctl reload" in finding.remedy
+
+
 def test_a_peer_that_does_not_answer_is_named_with_the_next_attempt(answers: dict[str, Any]) -> None:
     peer = answers["show_known_peers"]["peers"][0]
     peer.update(is_connected=False, vain_attempts=3, next_attempt_ms=(NOW + 40) * 1000)

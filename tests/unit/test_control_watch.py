@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from meshnode.cli.commands.watch import line
+from meshnode.cli.commands.watch import CHATTY, line
 from meshnode.control.commands import CommandError
+from meshnode.control.events import show_events
 from meshnode.control.exchange import ALIVE_SECS, WRITE_SECS, Exchange
 from meshnode.control.watch import MOST_WATCHERS, QUEUED, Watchers
-from meshnode.node.events import EventHub, PeerMoved, PeerSilent
+from meshnode.node.events import KINDS, EventHub, PeerMoved, PeerSilent, StoodStill
 
 
 class Wire:
@@ -143,3 +144,24 @@ def test_there_is_a_limit_to_those_who_watch() -> None:
 def test_what_cannot_be_watched_is_refused_in_one_line(params: Any, reason: str) -> None:
     with pytest.raises(CommandError, match=reason):
         Watchers(EventHub(lambda: 0.0, lambda level, text: None)).watch(params)
+
+
+def test_who_looks_now_and_then_is_given_what_is_kept() -> None:
+    hub = EventHub(lambda: 1000.0, lambda level, text: None)
+    hub.publish(PeerSilent("npub1a", "a"))
+    hub.publish(StoodStill(3.0))
+    hub.publish(PeerSilent("npub1b", "b"))
+
+    def numbers(**params: Any) -> list[int]:
+        return [row["number"] for row in show_events(hub, params)["events"]]
+
+    assert show_events(hub, None)["last_number"] == 3
+    assert numbers() == [1, 2, 3]
+    assert numbers(since=1) == [2, 3]
+    assert numbers(events=["peer_silent"]) == [1, 3]
+    with pytest.raises(CommandError, match="unknown event 'weather'"):
+        show_events(hub, {"events": ["weather"]})
+
+
+def test_the_tool_leaves_out_events_that_exist() -> None:
+    assert set(KINDS) > CHATTY

@@ -37,7 +37,9 @@ def served(chain: Chain) -> Iterator[Served]:
     one.stop()
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/", "html"), ("/page.js", "javascript"), ("/page.css", "css")])
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/", "html"), ("/page.css", "css"), *((f"/{name}", "javascript") for name in web.SCRIPTS)]
+)
 def test_the_page_and_its_files_are_served_and_closed_to_everything_else(served: Served, path: str, kind: str) -> None:
     status, headers, body = served.request("GET", path)
     assert status == 200
@@ -47,11 +49,16 @@ def test_the_page_and_its_files_are_served_and_closed_to_everything_else(served:
     assert not re.search(rb"(src|href|url|import|@import)\W{1,4}(https?:)?//", body)
 
 
+def test_the_page_names_every_script_in_their_order() -> None:
+    page = Path(web.__file__).with_name("page.html").read_text()
+    assert re.findall(r'<script src="([^"]+)" defer>', page) == list(web.SCRIPTS)
+
+
 def test_everything_the_page_asks_is_served(served: Served) -> None:
-    script = Path(web.__file__).with_name("page.js").read_text()
+    script = "".join(Path(web.__file__).with_name(name).read_text() for name in web.SCRIPTS)
     asked = set(re.findall(r'"(show_\w+|connect|disconnect|peer_(?:add|remove))"', script))
     assert asked <= web.SHOWN | web.CHANGING
-    assert {"show_status", "show_tree", "show_cache", "connect", "disconnect"} <= asked
+    assert {"show_status", "show_tree", "show_events", "show_stats_history_all_peers", "connect", "disconnect"} <= asked
 
 
 @pytest.mark.parametrize("command", sorted(web.SHOWN))

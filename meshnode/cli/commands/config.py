@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client import Client, ToolError
-from ..options import Words, client, emit
+from ..options import FAILURE, SUCCESS, Words, client, emit, wants_json
 
 if TYPE_CHECKING:
+    from meshnode.config.errors import ConfigError
     from meshnode.config.load import Loaded
 
 _KEY = "node.identity.nsec"
@@ -43,16 +45,21 @@ def _reloaded(data: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check(options: argparse.Namespace) -> None:
-    loaded = _read(options)
-    transports = loaded.config.transports
+def _check(options: argparse.Namespace) -> int:
+    """Tell everything that is wrong, not only what comes first."""
+    errors: list[str] = []
+    loaded = _read(options, errors=errors)
     files, warnings = [str(path) for path in loaded.paths], [*loaded.warnings, *_advice(loaded)]
     where = ", ".join(files) or "no configuration file found"
-    if not any(transports.each()) and not transports.others:
-        raise ToolError(f"{where}: a node does not start without a transport; write transports: {{udp: {{}}}}")
-    verdict = "usable, but see above" if warnings else "fine"
-    data = {"files": files, "warnings": warnings}
+    transports = loaded.config.transports
+    if not errors and not any(transports.each()) and not transports.others:
+        errors.append(f"{where}: a node does not start without a transport; write transports: {{udp: {{}}}}")
+    verdict = "cannot be used" if errors else "usable, but see above" if warnings else "fine"
+    data = {"files": files, "warnings": warnings, "errors": errors}
     emit(data, options, lambda: [*(f"warning: {warning}" for warning in warnings), f"{verdict}: {where}"])
+    for error in errors if not wants_json(options) else ():
+        print(f"error: {error}", file=sys.stderr)
+    return FAILURE if errors else SUCCESS
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -85,28 +92,43 @@ def _difference(row: dict[str, Any]) -> str:
     return f"{row['key']} ({how}): {texts[0]} -> {texts[1]}"
 
 
-def _read(options: argparse.Namespace, *, as_run: bool = False) -> Loaded:
-    """The configuration, found good. Raises `ToolError` with the node's own words.
+def _read(options: argparse.Namespace, *, as_run: bool = False, errors: list[str] | None = None) -> Loaded:
+    """The configuration. Raises `ToolError` for what is wrong, in the node's words, or puts all of it into `errors`.
 
     `as_run` fills in what a section leaves to another one, as a node does when it starts.
     """
     from meshnode.config.errors import ConfigError
-    from meshnode.config.features import unsupported
     from meshnode.config.load import load
-    from meshnode.config.validate import CONTEXT, validate
 
     path = options.file or _file_of_node(client(options))
+    unread: list[ConfigError] | None = None if errors is None else []
     try:
-        loaded = load(None if path is None else Path(path), os.environ, Path.cwd())
-        _check_key(loaded.config.node.identity.nsec)
-        validate(loaded.config, loaded.places)
+        loaded = load(None if path is None else Path(path), os.environ, Path.cwd(), faults=unread)
     except ConfigError as error:
-        raise ToolError(str(error).removeprefix(CONTEXT)) from None
-    if missing := unsupported(loaded.config, loaded.places):
-        raise ToolError("; ".join(missing))
+        raise ToolError(str(error)) from None
+    found = [*(_located(error) for error in unread or ()), *_broken(loaded)]
+    if errors is None and found:
+        raise ToolError(found[0])
+    if errors is not None:
+        errors += found
     if as_run:
         loaded.config.transports.inherit(loaded.config.node.limits.max_connections)
     return loaded
+
+
+def _located(error: ConfigError) -> str:
+    return str(error) if error.place is None else f"{error.place.file}: {error}"
+
+
+def _broken(loaded: Loaded) -> Iterator[str]:
+    """What keeps a node from running with a configuration that can be read."""
+    from meshnode.config.features import unsupported
+    from meshnode.config.validate import CONTEXT, broken_rules
+
+    yield from _wrong_key(loaded.config.node.identity.nsec)
+    for error in broken_rules(loaded.config, loaded.places):
+        yield str(error).removeprefix(CONTEXT)
+    yield from unsupported(loaded.config, loaded.places)
 
 
 def _settings(loaded: Loaded, *, all_keys: bool = True) -> dict[str, Any]:
@@ -140,7 +162,7 @@ def _file_of_node(node: Client) -> str | None:
     return None if found is None else str(found)
 
 
-def _check_key(nsec: str | None) -> None:
+def _wrong_key(nsec: str | None) -> Iterator[str]:
     from meshnode.identity import Identity, IdentityError
 
     if nsec is None:
@@ -148,4 +170,4 @@ def _check_key(nsec: str | None) -> None:
     try:
         Identity.parse(nsec)
     except IdentityError as error:
-        raise ToolError(f"node.identity.nsec: {error}") from None
+        yield f"node.identity.nsec: {error}"

@@ -79,22 +79,25 @@ function curve(x1, y1, x2, y2) {
   return `M${x1} ${y1} Q${(x1 + x2) / 2 + bow} ${(y1 + y2) / 2 - bow} ${x2} ${y2}`;
 }
 
-function drawSeries(svg, values) {
-  const known = values.filter((value) => value !== null);
-  const top = Math.max(...known, 0) || 1;
-  const lines = [];
-  let points = [];
-  values.forEach((value, index) => {
-    if (value === null) {
-      if (points.length) lines.push(points);
-      points = [];
-    } else {
-      points.push(`${(index * 100) / Math.max(1, values.length - 1)},${38 - (value / top) * 36}`);
-    }
-  });
-  lines.push(points);
+// One or more series of values over the same time, on a common scale that begins at nothing.
+function drawSeries(svg, series) {
+  const top = Math.max(...series.flat().filter((value) => value !== null), 0) || 1;
   svg.setAttribute("viewBox", "0 0 100 40");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("height", "40");
-  svg.replaceChildren(...lines.map((line) => shape("polyline", { points: line.join(" ") })));
+  svg.replaceChildren(...series.map((values) => shape("g", {})));
+  series.forEach((values, index) => {
+    const lines = stretches(values, top).map((points) => shape("polyline", { points: points.join(" ") }));
+    svg.children[index].replaceChildren(...lines);
+  });
+}
+
+// The points of a series, cut where values are missing.
+function stretches(values, top) {
+  const found = [[]];
+  values.forEach((value, index) => {
+    if (value === null) found.push([]);
+    else found.at(-1).push(`${(index * 100) / Math.max(1, values.length - 1)},${38 - (value / top) * 36}`);
+  });
+  return found.filter((points) => points.length);
 }

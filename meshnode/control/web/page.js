@@ -3,47 +3,14 @@
 
 const REFRESH = 2000;
 const HISTORY_EVERY = 5;
-const CHARTS = [["bytes_in", rate], ["bytes_out", rate], ["peer_count", plain], ["loss_rate", percent]];
-const at = (id) => document.getElementById(id);
 let token = "";
 let rounds = 0;
-
-async function ask(command, query = "") {
-  const answer = await (await fetch(`api/${command}${query}`)).json();
-  if (answer.status !== "ok") throw new Error(answer.message);
-  return answer.data;
-}
 
 async function tell(command, params) {
   const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };
   const answer = await (await fetch(`api/${command}`, { method: "POST", headers, body: JSON.stringify(params) })).json();
   at("result").textContent = answer.status === "ok" ? `${command}: done` : answer.message;
   await refresh();
-}
-
-function element(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function size(bytes) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let unit = 0;
-  while (bytes >= 1000 && unit < units.length - 1) { bytes /= 1000; unit++; }
-  return `${unit && bytes < 100 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
-}
-
-function rate(value) { return `${size(value)}/s`; }
-function plain(value) { return String(Math.round(value)); }
-function percent(value) { return `${(value * 100).toFixed(1)} %`; }
-
-function span(seconds) {
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
 function grade(peer) {
@@ -111,44 +78,26 @@ function showPeers(peers, known) {
   at("rows").replaceChildren(...peers.map(peerRow), ...absent.map(absentRow));
 }
 
-function showLog(lines) {
-  const rows = lines.slice(-100).reverse().map((line) => {
-    const time = new Date(line.time_ms).toLocaleTimeString();
-    return element("li", `${time} ${line.text}`, line.level);
+function showEvents(events) {
+  const rows = events.slice(-100).reverse().map((event) => {
+    const row = element("li", "", event.level);
+    row.append(element("time", new Date(event.time_ms).toLocaleTimeString()), element("b", event.event),
+      element("span", event.text));
+    return row;
   });
   at("log").replaceChildren(...rows);
 }
 
-async function showHistory() {
-  const history = await ask("show_stats_all_history", "?window=1h&granularity=1m");
-  const recent = await ask("show_stats_all_history", "?window=10m&granularity=1s");
-  const charts = CHARTS.map(([metric, format]) => {
-    const find = (data) => data.series.find((series) => series.metric === metric).values;
-    const minutes = find(history);
-    const values = minutes.filter((value) => value !== null).length > 2 ? minutes : find(recent);
-    const latest = find(recent).at(-1);
-    const chart = element("div", "", "chart");
-    const title = element("p", "");
-    title.append(element("span", metric.replace("_", " ")), element("span", latest === null ? "-" : format(latest)));
-    const svg = shape("svg", {});
-    const first = values.findIndex((value) => value !== null);
-    drawSeries(svg, first < 0 ? [] : values.slice(first));
-    chart.append(title, svg);
-    return chart;
-  });
-  at("graphs").replaceChildren(...charts);
-}
-
 async function refresh() {
   try {
-    const names = ["show_status", "show_peers", "show_known_peers", "show_tree", "show_cache", "show_log"];
-    const [status, peers, known, tree, cache, log] = await Promise.all(names.map((name) => ask(name)));
+    const names = ["show_status", "show_peers", "show_known_peers", "show_tree", "show_cache", "show_events"];
+    const [status, peers, known, tree, cache, events] = await Promise.all(names.map((name) => ask(name)));
     document.querySelector("header").classList.remove("trouble");
     showStatus(status);
     showPeers(peers.peers, known.peers);
     drawTree(at("tree"), tree, cache, peers.peers.map((peer) => [peer.node_addr, grade(peer)]));
-    showLog(log.lines);
-    if (rounds++ % HISTORY_EVERY === 0) await showHistory();
+    showEvents(events.events);
+    if (rounds++ % HISTORY_EVERY === 0) await Promise.all([showNodeCharts(), showPeerCharts()]);
     document.body.dataset.ready = "yes";
   } catch (error) {
     document.querySelector("header").classList.add("trouble");

@@ -22,7 +22,7 @@ from .guard import Guard
 
 SHOWN = frozenset((
     "show_status", "show_peers", "show_known_peers", "show_tree", "show_cache", "show_transports", "show_sessions",
-    "show_mmp", "show_log", "show_stats_all_history", "show_stats_history_all_peers",
+    "show_mmp", "show_events", "show_stats_all_history", "show_stats_history_all_peers",
 ))  # fmt: skip
 CHANGING = frozenset(("connect", "disconnect", "peer_add", "peer_remove"))
 LARGEST_BODY = 4096
@@ -37,7 +37,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
-_FILES = {"": "page.html", "page.js": "page.js", "drawing.js": "drawing.js", "page.css": "page.css"}
+SCRIPTS = ("words.js", "drawing.js", "charts.js", "page.js")
+_FILES = {"": "page.html", "page.css": "page.css", **{name: name for name in SCRIPTS}}
 
 
 def site(answers: Answers, guard: Guard) -> Resource:
