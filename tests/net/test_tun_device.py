@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactorClock
 
 from meshnode.ipv6.tun import TunDevice, TunError
 from tests.net.tun_rig import Silence, ip, namespaces, within
@@ -181,7 +181,7 @@ class TestNames:
             yield names["a"]
 
     def device(self) -> TunDevice:
-        return TunDevice(MemoryReactor(), "fips0", 1280, Silence())
+        return TunDevice(MemoryReactorClock(), "fips0", 1280, Silence())
 
     def test_a_stale_persistent_tun_is_replaced(self, namespace: str) -> None:
         ip("-n", namespace, "tuntap", "add", "dev", "fips0", "mode", "tun")

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 from twisted.internet.error import ConnectionLost
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from meshnode.ipv6.coalesce import NO_OFFLOAD
@@ -22,6 +22,10 @@ class Host:
     def __init__(self) -> None:
         self.events: list[object] = []
 
+    @property
+    def bursts(self) -> list[int]:
+        return [len(event) for event in self.events if isinstance(event, list)]
+
     def packets_read(self, packets: list[bytes]) -> None:
         self.events.append(packets)
 
@@ -35,7 +39,7 @@ class Host:
 class Setup:
     def __init__(self, offload: bool = True, name: str = "fips0", datagrams: bool = True) -> None:
         self.system = FakeTunSystem(offload, datagrams)
-        self.reactor = MemoryReactor()
+        self.reactor = MemoryReactorClock()
         self.host = Host()
         self.device = TunDevice(self.reactor, name, 1280, self.host, self.system)
 
@@ -135,11 +139,29 @@ class TestReading:
         assert up.host.events == []
 
     def test_a_burst_is_bounded(self, up: Setup) -> None:
-        up.system.incoming.extend([PACKET] * 300)
+        up.system.incoming.extend([PACKET] * 600)
         up.device.doRead()
-        assert [len(event) for event in up.host.events if isinstance(event, list)] == [256]
+        assert up.host.bursts == [256]
+        up.reactor.advance(0)
+        assert up.host.bursts == [256, 256, 88]
+        assert up.device.counters.packets_read == 600
+        assert not up.reactor.getDelayedCalls()
+
+    def test_a_newcomer_overtakes_what_waits(self, up: Setup) -> None:
+        newcomer = PACKET[:30] + b"somebody else"
+        up.system.incoming.extend([PACKET] * 600)
         up.device.doRead()
-        assert up.device.counters.packets_read == 300
+        up.system.incoming.append(newcomer)
+        up.device.doRead()
+        assert up.host.events[2][0] == newcomer  # type: ignore[index]
+
+    def test_what_waits_is_forgotten_with_the_device(self, up: Setup) -> None:
+        up.system.incoming.extend([PACKET] * 600)
+        up.device.doRead()
+        up.device.close()
+        up.reactor.advance(1)
+        assert up.host.bursts == [256]
+        assert up.device.backlog.waiting == 0
 
     def test_packets_longer_than_the_mtu_are_read_whole(self, up: Setup) -> None:
         up.system.incoming.append(bytes(1380))
