@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
@@ -20,12 +20,13 @@ from meshnode.transports.link_watch import LinkWatch
 from meshnode.transports.mac_addresses import BROADCAST, Stations
 from meshnode.transports.netlink import Interface
 from meshnode.transports.packet_socket import KernelPackets, PacketPort, PacketSystem, open_error
+from meshnode.transports.send_queue import SendQueue
+from meshnode.transports.settings import Section
 from meshnode.wire import Beacon, WireError
 from meshnode.wire.ethernet import DATA_OVERHEAD, LARGEST_FRAME, enclose, enclosed
 
 BURST_FRAMES = 256
 BURST_SECONDS = 0.001
-QUEUE_FRAMES = 4096
 RETRY_SECS = 5.0
 """How long to wait before an interface that could not be opened is tried again."""
 
@@ -40,7 +41,7 @@ _ending_burst = _log.failureHandler("the end of a burst upset the node")
 
 
 @dataclass(frozen=True, slots=True)
-class EthernetSettings:
+class EthernetSettings(Section):
     """What the transport reads from one instance under `transports.ethernet` (spec 05 section 5.14); sizes in bytes."""
 
     interface: str = ""
@@ -53,12 +54,6 @@ class EthernetSettings:
     auto_connect: bool = False
     accept_connections: bool = False
     beacon_interval_secs: int = 30
-
-    @classmethod
-    def from_section(cls, section: object) -> EthernetSettings:
-        """Take the attributes of the same names from `section`; absent and None mean the default."""
-        given = {field.name: getattr(section, field.name, None) for field in fields(cls)}
-        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(slots=True)
@@ -114,8 +109,7 @@ class EthernetTransport:
         self._watch: LinkWatch | None = None
         self._port: PacketPort | None = None
         self._timer: IDelayedCall | None = None
-        self._queue: dict[str, list[bytes]] = {}
-        self._queued = 0
+        self._queue = SendQueue()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -164,7 +158,7 @@ class EthernetTransport:
 
     def _close(self, state: str) -> None:
         self.state = state
-        self._queue, self._queued = {}, 0
+        self._queue.take()
         self._schedule.stop()
         self._arm(None)
         if self._port is not None:
@@ -314,13 +308,7 @@ class EthernetTransport:
             return
         if max(map(len, frames)) > self.mtu:
             frames = self._within_mtu(frames)
-        queued = self._queue.get(address)
-        if queued is None:
-            self._queue[address] = frames[:]
-        else:
-            queued += frames
-        self._queued += len(frames)
-        if self._queued >= QUEUE_FRAMES:
+        if self._queue.add(address, frames):
             self.flush()
 
     def _within_mtu(self, frames: list[bytes]) -> list[bytes]:
@@ -331,13 +319,12 @@ class EthernetTransport:
 
     def flush(self) -> None:
         """Send everything queued, station by station; what does not fit into the socket is dropped."""
-        queue, port = self._queue, self._port
-        if not queue or port is None:
+        port = self._port
+        if not self._queue or port is None:
             return
-        self._queue, self._queued = {}, 0
         known = self._stations.macs
         room = True
-        for text, frames in queue.items():
+        for text, frames in self._queue.take().items():
             mac = known.get(text) or self._stations.mac_of(text)
             if mac is None:
                 self._lost(text, OSError(errno.EINVAL, "not the address of a station on this interface"), len(frames))

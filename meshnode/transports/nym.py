@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.logger import Logger
@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from meshnode.transports.interfaces import ITransport, ITransportFactory, ITransportHost
 from meshnode.transports.proxied import ProxiedTransport
+from meshnode.transports.settings import Section
 
 COUNTERS = (
     "packets_sent",
@@ -28,19 +29,13 @@ _log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class NymSettings:
+class NymSettings(Section):
     """What the transport reads from one instance under `transports.nym` (spec 04 section 8)."""
 
     socks5_addr: str = "127.0.0.1:1080"
     connect_timeout_ms: int = 300_000
     mtu: int = 1400
     startup_timeout_secs: int = 120
-
-    @classmethod
-    def from_section(cls, section: object) -> NymSettings:
-        """Take the attributes of the same names from `section`; absent and None mean the default."""
-        given = {field.name: getattr(section, field.name, None) for field in fields(cls)}
-        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 class NymTransport(ProxiedTransport):

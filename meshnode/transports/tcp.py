@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,6 +21,7 @@ from meshnode.transports.addresses import (
 )
 from meshnode.transports.endpoints import scoped_host, tcp_endpoint
 from meshnode.transports.interfaces import ITransport, ITransportFactory, ITransportHost, TransportError
+from meshnode.transports.settings import Section
 from meshnode.transports.stream_connection import StreamConnection
 from meshnode.transports.stream_transport import StreamTransport, stopped
 
@@ -61,7 +62,7 @@ _log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class TcpSettings:
+class TcpSettings(Section):
     """What the transport reads from one instance under `transports.tcp` (spec 04 section 4.1)."""
 
     bind_addr: str | None = None
@@ -72,12 +73,6 @@ class TcpSettings:
     recv_buf_size: int = 2_097_152
     send_buf_size: int = 2_097_152
     max_inbound_connections: int = FALLBACK_INBOUND
-
-    @classmethod
-    def from_section(cls, section: object) -> TcpSettings:
-        """Take the attributes of the same names from `section`; absent and None mean the default."""
-        given = {field.name: getattr(section, field.name, None) for field in fields(cls)}
-        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 class TcpTransport(StreamTransport):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -23,6 +23,8 @@ from meshnode.transports.addresses import (
 from meshnode.transports.complaints import Complaints
 from meshnode.transports.interfaces import INameKeeper, ITransport, ITransportFactory, ITransportHost, TransportError
 from meshnode.transports.resolver import NameCache
+from meshnode.transports.send_queue import SendQueue
+from meshnode.transports.settings import Section
 from meshnode.transports.udp_batch import (
     PUNCH_FIRST_BYTE,
     BatchSender,
@@ -44,7 +46,6 @@ DEFAULT_BIND = "0.0.0.0:2121"
 SMALLEST_MTU = 78
 BURST_FRAMES = 512
 BURST_SECONDS = 0.001
-QUEUE_FRAMES = 4096
 _READ_SIZE = 65535
 _CONTROL_SIZE = 64  # two control messages of four bytes, each in its header and padding
 _NATIVE = sys.byteorder
@@ -55,7 +56,7 @@ _ending_burst = _log.failureHandler("the end of a burst upset the node")
 
 
 @dataclass(frozen=True, slots=True)
-class UdpSettings:
+class UdpSettings(Section):
     """What the transport reads from one instance under `transports.udp` (spec 05 section 5.13); sizes in bytes."""
 
     bind_addr: str = DEFAULT_BIND
@@ -64,12 +65,6 @@ class UdpSettings:
     send_buf_size: int = 2_097_152
     accept_connections: bool = True
     outbound_only: bool = False
-
-    @classmethod
-    def from_section(cls, section: object) -> UdpSettings:
-        """Take the attributes of the same names from `section`; absent and None mean the default."""
-        given = {field.name: getattr(section, field.name, None) for field in fields(cls)}
-        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 @implementer(ITransport, INameKeeper, IReadDescriptor)
@@ -107,8 +102,7 @@ class UdpTransport:
         self._complaints = Complaints(_log, reactor.seconds)
         self._socket: UdpSocket | None = None
         self._sender: BatchSender | None = None
-        self._queue: dict[str, list[bytes]] = {}
-        self._queued = 0
+        self._queue = SendQueue()
         self._overflow_mark = 0
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -170,7 +164,7 @@ class UdpTransport:
     def _close(self, state: str) -> None:
         self.state = state
         self._names.clear()
-        self._queue, self._queued = {}, 0
+        self._queue.take()
         if self._socket is not None:
             self._socket.socket.close()
         self._socket = self._sender = self.local_address = None
@@ -221,13 +215,7 @@ class UdpTransport:
             return
         if max(map(len, frames)) > self.mtu:
             frames = self._within_mtu(frames)
-        queued = self._queue.get(address)
-        if queued is None:
-            self._queue[address] = frames[:]
-        else:
-            queued += frames
-        self._queued += len(frames)
-        if self._queued >= QUEUE_FRAMES:
+        if self._queue.add(address, frames):
             self.flush()
 
     def _within_mtu(self, frames: list[bytes]) -> list[bytes]:
@@ -238,14 +226,12 @@ class UdpTransport:
 
     def flush(self) -> None:
         """Send everything queued, destination by destination; what does not fit into the socket is dropped."""
-        queue = self._queue
-        if not queue or self._sender is None:
+        if not self._queue or self._sender is None:
             return
-        self._queue, self._queued = {}, 0
         send = self._sender.send
         known = self._addresses.tuples
         room = True
-        for text, frames in queue.items():
+        for text, frames in self._queue.take().items():
             if not room:
                 self._counters.send_errors += len(frames)
                 continue

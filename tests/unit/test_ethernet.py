@@ -10,10 +10,11 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from meshnode.transports.ethernet import BURST_FRAMES, QUEUE_FRAMES, RETRY_SECS, EthernetSettings, EthernetTransport
+from meshnode.transports.ethernet import BURST_FRAMES, RETRY_SECS, EthernetSettings, EthernetTransport
 from meshnode.transports.interfaces import ITransport, TransportError
 from meshnode.transports.mac_addresses import Stations, parse_mac
 from meshnode.transports.registry import factory
+from meshnode.transports.send_queue import QUEUE_FRAMES
 from meshnode.wire.ethernet import enclose
 from tests.unit.ethernet_rig import OTHER, OTHER_TEXT, PEER, PEER_TEXT, US_TEXT, EthernetRig
 from tests.unit.udp_rig import RecordingHost, StillReactor, log_lines

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from meshnode.transports.ble.radio import RadioSettings
+from meshnode.transports.settings import Section
 
 SMALLEST_MTU = 114
 """Bytes of the largest handshake message."""
 
 
 @dataclass(frozen=True, slots=True)
-class BleSettings:
+class BleSettings(Section):
     """What the transport reads from one instance under `transports.ble` (spec 05 section 5.17); sizes in bytes."""
 
     adapter: str = "hci0"
@@ -24,12 +25,6 @@ class BleSettings:
     auto_connect: bool = False
     accept_connections: bool = True
     probe_cooldown_secs: int = 30
-
-    @classmethod
-    def from_section(cls, section: object) -> BleSettings:
-        """Take the attributes of the same names from `section`; absent and None mean the default."""
-        given = {field.name: getattr(section, field.name, None) for field in fields(cls)}
-        return cls(**{name: value for name, value in given.items() if value is not None})
 
     @property
     def radio(self) -> RadioSettings:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 from meshnode.transports.interfaces import TransportError
+from meshnode.transports.settings import Section
 
 DEFAULT_CONTROL = "/run/tor/control"
 MODES = ("socks5", "control_port", "directory")
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryService:
+class DirectoryService(Section):
     """An onion service that Tor keeps itself: where its name is found, and where Tor delivers its streams."""
 
     hostname_file: str = "/var/lib/tor/fips_onion_service/hostname"
@@ -20,7 +22,7 @@ class DirectoryService:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnTor:
+class OwnTor(Section):
     """`meshnode.tor`: what goes beyond the reference. The paths are absolute."""
 
     launch: bool = False
@@ -32,8 +34,10 @@ class OwnTor:
 
 
 @dataclass(frozen=True, slots=True)
-class TorSettings:
+class TorSettings(Section):
     """One instance under `transports.tor`, with what `meshnode.tor` adds in `own`."""
+
+    parts: ClassVar[Mapping[str, type[Section]]] = {"directory_service": DirectoryService, "own": OwnTor}
 
     mode: str = "socks5"
     socks5_addr: str = "127.0.0.1:9050"
@@ -46,18 +50,6 @@ class TorSettings:
     advertised_port: int = 443
     directory_service: DirectoryService | None = None
     own: OwnTor = OwnTor()
-
-    @classmethod
-    def from_section(cls, section: object) -> TorSettings:
-        """Take the attributes of the same names from `section`; absent and None mean the default."""
-        given = {name: value for name, value in _given(cls, section).items() if value is not None}
-        service = given.get("directory_service")
-        if service is not None:
-            given["directory_service"] = DirectoryService(**_given(DirectoryService, service))
-        own = given.get("own")
-        if own is not None:
-            given["own"] = OwnTor(**_given(OwnTor, own))
-        return cls(**given)
 
     @property
     def service(self) -> DirectoryService | None:
@@ -88,8 +80,3 @@ class TorSettings:
                 "tor mode 'directory' needs a Tor that keeps the service; with meshnode.tor.launch write mode"
                 " 'control_port' and meshnode.tor.onion_service"
             )
-
-
-def _given(cls: type, source: object) -> dict[str, Any]:
-    names = [field.name for field in fields(cls)]
-    return {name: getattr(source, name) for name in names if getattr(source, name, None) is not None}
