@@ -1,8 +1,8 @@
-"""The manual page of `meshctl`, made from the command line itself."""
+"""The manual pages of `meshctl` and `meshtop`, made from their command lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .grammar import Command, Option
 
@@ -49,8 +49,35 @@ is.
 """
 
 
+_SCREEN_HEAD = """\
+.TH MESHTOP 1 "" "meshnode" "User Commands"
+.SH NAME
+meshtop \\- watch a node of a mesh live
+.SH SYNOPSIS
+.B meshtop
+[\\fB\\-s\\fR \\fIPATH\\fR] [\\fB\\-r\\fR \\fISECONDS\\fR]
+.SH DESCRIPTION
+A live screen of a running node, for terminals from 80 by 24 characters on: the node and what is wrong with it, its
+peers, links, sessions, the tree drawn, routing and filters, transports, graphs of the last hour, and the log. It only
+asks the node's control socket, and needs the library textual (\\fBpip install meshnode[top]\\fR).
+"""
+_SCREEN_TAIL = """\
+.SH EXIT STATUS
+0, or 1 without a terminal or without the library, or 2 for wrong usage. A node that does not answer is asked again.
+.SH SEE ALSO
+.BR meshctl (1),
+.BR meshnode (8)
+"""
+
+
+def screen_manual(top: Command, keys: Sequence[tuple[str, str]]) -> str:
+    """The page of `meshtop`; `keys` are keys and what they do."""
+    shown = (f".TP\n.B {_escaped(key)}\n{_escaped(what[:1].upper() + what[1:])}.\n" for key, what in keys)
+    return "".join([_SCREEN_HEAD, ".SH OPTIONS\n", *_options(top.options), ".SH KEYS\n", *shown, _SCREEN_TAIL])
+
+
 def manual(top: Command) -> str:
-    """The page, for man."""
+    """The page of `meshctl`, for man."""
     lines = [_HEAD, ".SH OPTIONS\n", *_options(top.options), ".SH COMMANDS\n"]
     for command in top.walk():
         if command is not top and not command.commands:

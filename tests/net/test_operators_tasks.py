@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
 
-from tests.rigs.labs import Lab, Pair
+from meshnode.cli import speed
+from tests.rigs.labs import Lab, Pair, chain
 from tests.rigs.meshctl import answer, knows_by_name, meshctl
 from tests.rigs.meshes import Mesh, row
 from tests.rigs.nodes import environment
@@ -55,3 +57,27 @@ def test_peers_come_and_go_without_a_restart_and_for_good_when_asked(lab: Lab) -
     assert meshctl(left, "peer", "remove", "mate", "--save").returncode == 0
     assert right.npub not in left.config_file.read_text()
     assert not left.is_connected_to([right])
+
+
+def test_throughput_is_measured_through_a_mesh_of_three(lab: Lab, measured: Callable[[str], None]) -> None:
+    a, b, c = chain(lab, "abc")
+    knows_by_name(a, c)
+    for node in (a, b, c):
+        node.start()
+    for node in (a, b, c):
+        node.wait_ready(30)
+    b.wait_connected(a, c, deadline=30)
+    command = [sys.executable, "-m", "meshnode.cli", "--socket", str(c.control_socket), "bench", "--serve"]
+    server = c.host.start(command, environment=environment())
+    wait_until(lambda: c.host.run(["ss", "-Hltn", f"sport = :{speed.PORT}"]).stdout.strip(), 20, "the server listens")
+    result = answer(a, "bench", "c", "--seconds", "1")
+    server.terminate()
+    assert result["npub"] == c.npub
+    measured(
+        f"{result['sent_bytes_per_second'] / 1e6:.1f} MB/s there, {result['received_bytes_per_second'] / 1e6:.1f} back"
+    )
+    assert result["sent_bytes_per_second"] > 100_000
+    assert result["received_bytes_per_second"] > 100_000
+    echo = result["round_trip_ms"]
+    assert 0 < echo["least"] <= echo["median"] <= echo["most"]
+    assert b.status()["forwarding"]["forwarded_bytes"] > 200_000

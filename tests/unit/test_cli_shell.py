@@ -12,7 +12,9 @@ import pytest
 from meshnode.cli.completion import SHELLS
 from meshnode.cli.grammar import grammar
 from meshnode.cli.main import main, parser
-from meshnode.cli.manual import manual
+from meshnode.cli.manual import manual, screen_manual
+from meshnode.cli.top.keys import KEYS
+from meshnode.cli.top.main import parser as screen_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = grammar(parser())
@@ -84,6 +86,14 @@ def test_the_manual_page_has_every_command_and_no_stray_requests() -> None:
     assert requests <= {".TH", ".SH", ".SS", ".TP", ".B", ".BR", ".I"}
     for command in LEAVES:
         assert f".SS \\fB{' '.join(command.path[1:])}\\fR".replace("-", "\\-") in page
+
+
+def test_the_manual_page_of_the_screen_has_every_option_and_key() -> None:
+    page = screen_manual(grammar(screen_parser()), KEYS)
+    requests = {line.split()[0] for line in page.splitlines() if line.startswith(".")}
+    assert requests <= {".TH", ".SH", ".TP", ".B", ".BR"}
+    for words in ("\\-\\-socket", "\\-\\-refresh", *(f".B {key}".replace("-", "\\-") for key, _ in KEYS)):
+        assert words in page, words
 
 
 def test_the_pages_in_the_repository_are_current() -> None:

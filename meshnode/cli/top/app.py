@@ -15,6 +15,7 @@ from textual.widgets import DataTable, Footer, Static, TabbedContent, TabPane
 from ..client import Client, ToolError
 from . import contents
 from .contents import Rows
+from .keys import help_text
 from .look import METRICS, TABS, WINDOWS, Look, look
 
 _TEXTS: dict[str, Callable[[Any, float], list[str]]] = {
@@ -29,16 +30,6 @@ _TABLES: dict[str, Callable[[Any, float], Rows]] = {
     "sessions": contents.sessions,
     "transports": contents.transports,
 }
-_HELP = """\
-1-9           one of the nine tabs; so does a click on it
-Tab           into the tab and out; arrows move, PgUp and PgDn scroll
-Enter         everything about the peer under the cursor
-d             disconnect that peer (asks first)
-m, w          on Graphs: another metric, another window
-a click on a title sorts by that column
-p             hold the screen still, and go on
-q, Ctrl-C     leave
-"""
 
 
 class TextBox(ModalScreen[None]):
@@ -212,7 +203,7 @@ class MeshTop(App[None]):
         self.refresh_tab()
 
     def action_help(self) -> None:
-        self.push_screen(TextBox(_HELP))
+        self.push_screen(TextBox(help_text()))
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
         """Sort by a column; by the same once more: the other way round."""

@@ -15,18 +15,23 @@ from ..options import FAILURE, SUCCESS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the screen until the operator leaves it. Wrong usage ends the process with status 2."""
-    parser = argparse.ArgumentParser("meshtop", description="A live screen of a running node; ? explains the keys.")
-    parser.add_argument("-s", "--socket", metavar="PATH", help="control socket of the node")
-    parser.add_argument(
-        "-r", "--refresh", type=float, default=1.0, metavar="S", help="seconds between looks (%(default)s)"
-    )
-    parser.add_argument("-V", "--version", action="version", version=f"meshtop {__version__}")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return run(options.socket or default_socket(os.environ), options.refresh)
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILURE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser("meshtop", description="A live screen of a running node; ? explains the keys.")
+    top.add_argument("-s", "--socket", metavar="PATH", help="control socket of the node")
+    top.add_argument(
+        "-r", "--refresh", type=float, default=1.0, metavar="S", help="seconds between looks (%(default)s)"
+    )
+    top.add_argument("-V", "--version", action="version", version=f"meshtop {__version__}")
+    return top
 
 
 def run(socket_path: str, refresh: float) -> int:
