@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, IWriteDescriptor
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -51,6 +51,7 @@ class StreamConnection(TwistedProtocol):
         self._reader = FrameReader(mtu)
         self._cause: str | None = None
         self._timer: IDelayedCall | None = None
+        self._writes_at_once = False
         self._paused = False
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -60,6 +61,7 @@ class StreamConnection(TwistedProtocol):
     def connectionMade(self) -> None:  # noqa: N802
         self.is_open = True
         self.transport.registerProducer(self, True)
+        self._writes_at_once = IWriteDescriptor.providedBy(self.transport)
         if self.inbound:
             self._timer = self._reactor.callLater(FIRST_FRAME_SECS, self._nothing_came)
         self._owner.connection_open(self)
@@ -124,6 +126,10 @@ class StreamConnection(TwistedProtocol):
     def _write(self, frames: list[bytes]) -> None:
         if frames:
             self.transport.writeSequence(frames)
+            # Left to itself Twisted writes in the next turn of the reactor, which single packets would wait for. What
+            # goes wrong here goes wrong there once more, where it is dealt with.
+            if self._writes_at_once:
+                self.transport.doWrite()
 
     def pauseProducing(self) -> None:  # noqa: N802
         """Note that the system takes no more for now."""

@@ -12,7 +12,7 @@ from meshnode.transports.interfaces import IConnectionTransport, TransportError
 from meshnode.transports.registry import factory
 from meshnode.transports.stream_connection import FIRST_FRAME_SECS, QUEUE_BYTES
 from meshnode.transports.tcp import TIMESTAMP_OPTION, TcpSettings, TcpTransport, _longest_frame
-from tests.unit.stream_rig import MESSAGE1, JumpingReactor, Station, close_down, frame
+from tests.unit.stream_rig import MESSAGE1, PATIENCE, JumpingReactor, Station, close_down, frame
 from tests.unit.udp_rig import RecordingHost, log_lines
 
 
@@ -50,6 +50,30 @@ def test_one_connection_carries_batches_both_ways(reactor: JumpingReactor, pair:
     assert left.transport.stats()["bytes_sent"] == right.transport.stats()["bytes_recv"] == sum(map(len, there))
     assert left.transport.stats()["pool_outbound"] == right.transport.stats()["pool_inbound"] == 1
     assert left.transport.stats()["connections_established"] == right.transport.stats()["connections_accepted"] == 1
+
+
+def test_what_is_flushed_leaves_at_once(reactor: JumpingReactor) -> None:
+    """Not in the next turn of the reactor: no turn happens here."""
+    station = Station(reactor)
+    visitor = station.visitor()
+    station.emit(station.transport.connections()[0], [frame(100), frame(100)])
+    visitor.setblocking(True)
+    visitor.settimeout(PATIENCE)
+    assert visitor.recv(200, socket.MSG_WAITALL) == frame(100) * 2
+
+
+def test_what_does_not_leave_at_once_fails_in_the_reactor(reactor: JumpingReactor) -> None:
+    """A connection that was reset is told of as ever, once, and not from within the node's call."""
+    station = Station(reactor)
+    visitor = station.visitor()
+    address = station.transport.connections()[0]
+    visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    visitor.close()
+    station.emit(address, [frame(100)])
+    station.emit(address, [frame(100)])
+    assert station.host.events == []
+    reactor.until(lambda: station.host.events)
+    assert [event[:2] for event in station.host.events] == [("lost", address)]
 
 
 def test_a_second_connect_changes_nothing(reactor: JumpingReactor, pair: tuple[Station, Station]) -> None:
