@@ -96,10 +96,12 @@ class _Child(ProcessProtocol):
         self._ended = False
         self._done: Deferred[dict[str, Any]] | None = None
         self._timeout: IDelayedCall | None = None
-        # The current directory stays out of the child's module path; the environment may hold PYTHONPATH.
+        # The child finds libraries where this process does, which packages bring along in a place of their own, and not
+        # in the current directory.
         arguments = [sys.executable, "-P", str(_CHILD)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path))}
         try:
-            cast(IReactorProcess, reactor).spawnProcess(self, sys.executable, arguments, env=dict(os.environ))
+            cast(IReactorProcess, reactor).spawnProcess(self, sys.executable, arguments, env=environment)
         except OSError as error:  # too many processes, no memory
             self._ended = True
             self._errors.append(str(error).encode())

@@ -89,6 +89,14 @@ def test_systemd_understands_every_line_of_the_unit(tmp_path: Path, with_drop_in
 
 
 @needs_systemd
+def test_systemd_understands_the_unit_of_the_gateway(tmp_path: Path) -> None:
+    for unit in (UNIT, UNIT.with_name("meshnode-gateway.service")):
+        (tmp_path / unit.name).write_text(re.sub(r"/opt/meshnode/bin/[a-z-]+", "/bin/true", unit.read_text()))
+    done = _analyze("verify", "--man=no", str(tmp_path / "meshnode-gateway.service"))
+    assert "meshnode" not in done.stderr, done.stderr
+
+
+@needs_systemd
 @pytest.mark.parametrize("with_drop_in", [False, True])
 def test_the_instructions_tell_how_exposed_systemd_finds_the_unit(tmp_path: Path, with_drop_in: bool) -> None:
     unit = _merged(tmp_path) if with_drop_in else UNIT

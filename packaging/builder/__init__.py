@@ -1,0 +1,1 @@
+"""Builds what people install. Started by packaging/build, which makes the environment it runs in."""
