@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.announce import AnnounceExchange
@@ -65,6 +66,8 @@ class Router:
     seconds.
     """
 
+    tree_type: ClassVar[type[Tree]] = Tree
+
     def __init__(
         self,
         identity: Identity,
@@ -83,7 +86,7 @@ class Router:
         self.mesh_size_estimate: int | None = None
         self._settings = settings
         self._link_cost = link_cost
-        self.tree = Tree(identity, settings.tree, entropy, self.neighbours, link_cost, wall, cost_range)
+        self.tree = self.tree_type(identity, settings.tree, entropy, self.neighbours, link_cost, wall, cost_range)
         self.refused = Refusals()
         self.announces = AnnounceExchange(self.tree, settings.tree, self.neighbours, self.send, self.refused)
         self.filters = FilterExchange(

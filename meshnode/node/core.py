@@ -7,6 +7,7 @@ is flushed. Machines never call each other: this module drains what they put out
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from zope.interface import implementer
 
@@ -83,6 +84,8 @@ PortService = Callable[[bytes, Delivery], None]
 class Node(TransportEvents):
     """The routing core of one node (spec 01 to 03). `start` begins to dial and to keep time, `stop` says goodbye."""
 
+    router_type: ClassVar[type[Router]] = Router
+
     def __init__(self, identity: Identity, settings: MeshSettings, world: Surroundings, fallback_mtu: int) -> None:
         now = world.clock.seconds()
         self.identity = identity
@@ -106,7 +109,7 @@ class Node(TransportEvents):
             follows=choice.follows,
         )
         self.identities = IdentityCache(settings.cache.identity_size)
-        self.router = Router(
+        self.router = self.router_type(
             identity,
             settings,
             world.entropy,

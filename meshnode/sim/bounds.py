@@ -53,9 +53,12 @@ def _ours(kind: type) -> bool:
     """Whether to look at things of this kind: tables, and objects of the node's but not of the simulator's."""
     known = _KINDS.get(kind)
     if known is None:
-        inside = kind.__module__.startswith("meshnode.") and not kind.__module__.startswith(_SIMULATOR)
-        known = _KINDS[kind] = issubclass(kind, _TABLES) or inside or issubclass(kind, Node)
+        known = _KINDS[kind] = issubclass(kind, _TABLES) or any(map(_of_a_node, kind.__mro__))
     return known
+
+
+def _of_a_node(kind: type) -> bool:
+    return kind.__module__.startswith("meshnode.") and not kind.__module__.startswith(_SIMULATOR)
 
 
 def _slots(kind: type) -> list[str]:

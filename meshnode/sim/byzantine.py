@@ -11,10 +11,8 @@ from collections.abc import Callable
 from random import Random
 
 from meshnode.mesh.bloom import FILTER_BITS, HASH_COUNT, SIZE_CLASS
-from meshnode.mesh.tree import Tree
 from meshnode.wire.bloom import FilterAnnounce
 from meshnode.wire.lookup import LookupRequest
-from meshnode.wire.tree import AncestryEntry
 
 from .byzantine_words import WORDS
 from .machine import Machine, SimNode
@@ -28,36 +26,6 @@ BLOATED_FILL = 0.72
 
 _KEPT_FRAMES = 200
 _FRAMES_AT_ONCE = 20
-
-
-class StubbornTree(Tree):
-    """A tree that stays as it is, whatever neighbours say."""
-
-    __slots__ = ()
-
-    def better_parent(self, now: float) -> bytes | None:
-        return None
-
-    def should_be_root(self) -> bool:
-        return False
-
-    def set_parent(self, parent: bytes, now: float, wall: float) -> None:
-        pass
-
-    def become_root(self, wall: float) -> None:
-        pass
-
-    def recover(self, now: float, wall: float) -> None:
-        pass
-
-    def claim(self, root: bytes, wall: float) -> None:
-        """Declare to hang right below `root`, which need not exist."""
-        self.parent = root
-        self._ancestry = [AncestryEntry(root, 1, int(wall))]
-        self.coordinates = [self.me, root]
-        self.sequence += 1
-        self.timestamp = int(wall)
-        self._sign()
 
 
 class Misconduct:
@@ -123,14 +91,13 @@ class _StaleAncestry(_Behaviour):
 
     def begin(self) -> None:
         if self.machine.node is not None:
-            self.machine.node.router.tree.__class__ = StubbornTree
+            self.machine.node.tree.stubborn = True
 
     def stop(self) -> None:
         node = self.machine.node
         if node is not None:
-            tree = node.router.tree
-            tree.__class__ = Tree
-            tree.become_root(node.world.wall())
+            node.tree.stubborn = False
+            node.tree.become_root(node.world.wall())
             self.announce(node)
 
     @staticmethod
@@ -153,9 +120,7 @@ class _LyingRoot(_StaleAncestry):
             self.claim(self.machine.node, self.claimed)
 
     def claim(self, node: SimNode, root: bytes) -> None:
-        tree = node.router.tree
-        assert isinstance(tree, StubbornTree)
-        tree.claim(root, node.world.wall())
+        node.tree.claim(root, node.world.wall())
         self.announce(node)
 
 

@@ -18,6 +18,7 @@ from meshnode.node.surroundings import Surroundings
 
 from .clock import VirtualClock
 from .medium import DEFAULT_MTU, Medium, Station
+from .wilful import WilfulRouter, WilfulTree
 
 WALL_START = 1_700_000_000.0
 """Unix time at the beginning of every simulation."""
@@ -61,13 +62,21 @@ class NoHosts:
 
 
 class SimNode(Node):
-    """The node core, watched. What it does is exactly what `Node` does, unless it was made dishonest by `tamper`."""
+    """The node core, watched. It does exactly what `Node` does, unless `tamper` or its `tree` was made dishonest."""
 
+    router_type = WilfulRouter
     observer: Observer
     address_names: dict[bytes, str]
     label: str
     tamper: Tamper | None = None
     last_hops: dict[bytes, int]
+
+    @property
+    def tree(self) -> WilfulTree:
+        """The node's place, which can be made a lie."""
+        tree = self.router.tree
+        assert isinstance(tree, WilfulTree)
+        return tree
 
     def _dispatch(self, peer: PeerLink, plaintexts: list[bytes], ce: bool, now: float) -> None:
         observer, kind = self.observer, plaintexts[0][4]

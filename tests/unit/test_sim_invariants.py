@@ -9,10 +9,10 @@ import pytest
 from meshnode.mesh.lookup import MAX_PENDING
 from meshnode.sim import Simulation, World
 from meshnode.sim.bounds import ORDINARY_BOUND, oversized, tables
-from meshnode.sim.byzantine import StubbornTree
 from meshnode.sim.invariants import follow, loops
 from meshnode.sim.machine import SimNode
 from meshnode.sim.standing import cycle
+from meshnode.sim.wilful import WilfulTree
 from tests.unit.sim_rig import invariants_broken, simulation
 
 MESH = """
@@ -36,10 +36,9 @@ def node(world: World, name: str) -> SimNode:
     return found
 
 
-def freeze(world: World, name: str) -> StubbornTree:
-    tree = node(world, name).router.tree
-    tree.__class__ = StubbornTree
-    assert isinstance(tree, StubbornTree)
+def freeze(world: World, name: str) -> WilfulTree:
+    tree = node(world, name).tree
+    tree.stubborn = True
     return tree
 
 
