@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .commands import add_commands
+from .commands import SCENARIO_HELP, SEED_HELP, add_command, add_commands
 from .loading import builtin_scenarios, find_scenario
 from .player import record
 from .reading import ScenarioError
@@ -40,16 +40,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+EXAMPLES = """\
+examples:
+  meshsim list                                              what comes with the program
+  meshsim run ring-of-seven --html ring.html                run one, look at it in a browser
+  meshsim run my.yaml --seed 7                              your own, with other dice
+  meshsim campaign churn --vary link.loss=0,0.05 --seeds 10
+  meshsim soak --minutes 30                                 random scenarios all night
+
+A scenario file needs one line, `topology: {kind: ring, nodes: 7}`; docs/reference/simulator.md has all keys.
+
+exit status: 0 everything was as expected, 1 something was not, 2 the arguments or the scenario cannot be used
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="meshsim", description="Simulate meshes of real nodes on virtual time.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    running = commands.add_parser("run", help="run one scenario and report")
-    running.add_argument("scenario", metavar="FILE|NAME", help="a scenario file, or a name that `meshsim list` shows")
-    running.add_argument("--seed", type=int, help="seed to use instead of the scenario's own")
+    parser = argparse.ArgumentParser(
+        prog="meshsim",
+        description="Simulate meshes of real nodes on virtual time. Scenario and seed decide everything.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    running = add_command(
+        commands,
+        "run",
+        "run one scenario and report",
+        "Prints what happened, what was sent and arrived, and whether everything expected came true.",
+    )
+    running.add_argument("scenario", metavar="FILE|NAME", help=SCENARIO_HELP)
+    running.add_argument("--seed", metavar="N", type=int, help=SEED_HELP)
     running.add_argument("--json", metavar="FILE", type=Path, help="write the whole report there as JSON")
     running.add_argument("--html", metavar="FILE", type=Path, help="write a page there that plays the run")
     running.set_defaults(command=_run)
-    listing = commands.add_parser("list", help="show the scenarios that come with the program")
+    listing = add_command(commands, "list", "show the scenarios that come with the program", "One line for each.")
     listing.set_defaults(command=_list)
     add_commands(commands)
     return parser
@@ -64,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         options.html.write_text(text, "utf-8")
     else:
         result = run(scenario, options.seed)
-    sys.stdout.write(render(result))
+    sys.stdout.write(render(result, options.scenario))
     if options.json is not None:
         options.json.write_text(result.to_json())
     return 0 if result.passed else 1

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 FAILURES = Path("meshsim-failures")
-_SCENARIO_HELP = "a scenario file, or a name that `meshsim list` shows"
+SCENARIO_HELP = "a scenario file, or a name that `meshsim list` shows"
+SEED_HELP = "decides all that is left to chance (default: the scenario's own)"
 
 
 def add_commands(commands: Commands) -> None:
@@ -35,6 +36,12 @@ def add_commands(commands: Commands) -> None:
     _add_explore(commands)
 
 
+def add_command(commands: Commands, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    """A parser for one more command; `description` follows the summary in the command's own help."""
+    first = summary[0].upper() + summary[1:]
+    return commands.add_parser(name, help=summary, description=f"{first}. {description}")
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -42,33 +49,47 @@ def _positive(text: str) -> int:
     return number
 
 
+def _duration(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError("write 0 or more")
+    return number
+
+
 def _shrinking(parser: argparse.ArgumentParser, directory: bool = True) -> None:
     """Options about making failing scenarios small."""
-    parser.add_argument("--runs", type=_positive, default=MOST_RUNS, help="most runs to spend on shrinking")
-    parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="most seconds to spend on shrinking")
+    group = parser.add_argument_group("shrinking", "What fails is made small: fewer nodes, events and packets.")
+    spent = "to spend on shrinking (default: %(default)s)"
+    group.add_argument("--runs", metavar="N", type=_positive, default=MOST_RUNS, help=f"most runs {spent}")
+    group.add_argument("--seconds", metavar="S", type=_duration, default=MOST_SECONDS, help=f"most seconds {spent}")
     if directory:
-        parser.add_argument(
-            "--failures", metavar="DIR", type=Path, default=FAILURES, help="where to write small failing scenarios"
-        )
+        failures = "where to write small failing scenarios (default: %(default)s)"
+        group.add_argument("--failures", metavar="DIR", type=Path, default=FAILURES, help=failures)
 
 
 def _jobs(parser: argparse.ArgumentParser) -> None:
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--jobs", type=_positive, default=cores, help=f"runs at the same time (now {cores})")
+    jobs = "runs at the same time (default: all processors, here %(default)s)"
+    parser.add_argument("--jobs", metavar="N", type=_positive, default=cores, help=jobs)
 
 
 # -- campaign
 
 
 def _add_campaign(commands: Commands) -> None:
-    parser = commands.add_parser("campaign", help="run a scenario over a grid of parameters and many seeds")
-    parser.add_argument("scenario", metavar="FILE|NAME", help=_SCENARIO_HELP)
-    parser.add_argument(
-        "--vary", metavar="KEY=V1,V2", action="append", default=[], help="a key of the file, e.g. link.loss=0,0.05"
+    parser = add_command(
+        commands,
+        "campaign",
+        "run a scenario over a grid of parameters and many seeds",
+        "Reports the worst of all runs, by expectation, and writes small scenarios that fail as well.",
     )
-    parser.add_argument("--seeds", type=_positive, default=5, help="how many seeds, from the scenario's own on")
-    parser.add_argument("--first-seed", type=int, help="begin with this seed instead")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all results there")
+    parser.add_argument("scenario", metavar="FILE|NAME", help=SCENARIO_HELP)
+    vary = "values of a key of the file, such as link.loss=0,0.05; may be given again for another key"
+    parser.add_argument("--vary", metavar="KEY=V1,V2", action="append", default=[], help=vary)
+    seeds = "how many seeds at each point (default: %(default)s)"
+    parser.add_argument("--seeds", metavar="N", type=_positive, default=5, help=seeds)
+    parser.add_argument("--first-seed", metavar="N", type=int, help="the first of them (default: the scenario's own)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all results there as JSON")
     parser.add_argument("--no-shrink", action="store_true", help="write failing scenarios as they are")
     _jobs(parser)
     _shrinking(parser)
@@ -122,9 +143,14 @@ def _tell_saved(shrunk: list[Shrunk], directory: Path) -> None:
 
 
 def _add_shrink(commands: Commands) -> None:
-    parser = commands.add_parser("shrink", help="make a failing scenario small")
-    parser.add_argument("scenario", metavar="FILE|NAME", help=_SCENARIO_HELP)
-    parser.add_argument("--seed", type=int, help="seed to use instead of the scenario's own")
+    parser = add_command(
+        commands,
+        "shrink",
+        "make a failing scenario small",
+        "Leaves out nodes, links, events and traffic as long as it fails for the same reason.",
+    )
+    parser.add_argument("scenario", metavar="FILE|NAME", help=SCENARIO_HELP)
+    parser.add_argument("--seed", metavar="N", type=int, help=SEED_HELP)
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the small scenario there, not to the screen")
     _shrinking(parser, directory=False)
     parser.set_defaults(command=_shrink)
@@ -150,10 +176,17 @@ def _shrink(options: argparse.Namespace) -> int:
 
 
 def _add_soak(commands: Commands) -> None:
-    parser = commands.add_parser("soak", help="run random scenarios until one fails or the time is up")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long")
-    parser.add_argument("--seed", type=int, default=1, help="another sequence of scenarios")
-    parser.add_argument("--first", type=int, default=0, help="begin with this scenario of the sequence")
+    parser = add_command(
+        commands,
+        "soak",
+        "run random scenarios until one fails or the time is up",
+        "Prints how to repeat the one that failed. The same seed draws the same sequence of scenarios.",
+    )
+    parser.add_argument("--minutes", metavar="M", type=_duration, default=10.0, help="how long (default: %(default)g)")
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="which sequence (default: %(default)s)")
+    parser.add_argument(
+        "--first", metavar="N", type=int, default=0, help="begin with this one of the sequence (default: %(default)s)"
+    )
     _jobs(parser)
     _shrinking(parser)
     parser.set_defaults(command=_soak)
@@ -192,12 +225,23 @@ def _tell_failure(failure: Failure, directory: Path) -> None:
 
 
 def _add_explore(commands: Commands) -> None:
-    parser = commands.add_parser("explore", help="try every order of events in a tiny mesh")
-    parser.add_argument("name", nargs="?", choices=[*EXPLORATIONS], metavar="NAME", help="which; none lists them")
-    parser.add_argument("--seed", type=int, default=1, help="other keys, and so another smaller address")
-    parser.add_argument("--depth", type=_positive, help="most steps in a row")
-    parser.add_argument("--states", type=_positive, help="most states to look at")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="most time to spend")
+    parser = add_command(
+        commands,
+        "explore",
+        "try every order of events in a tiny mesh",
+        "Frames arrive, are lost, are repeated and overtake each other in every order. Without a name, lists what "
+        "there is to explore.",
+    )
+    parser.add_argument("name", nargs="?", choices=[*EXPLORATIONS], metavar="NAME", help="what to explore")
+    keys = "decides the keys, and so who has the smaller address (default: %(default)s)"
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help=keys)
+    own = "(default: the exploration's own)"
+    parser.add_argument("--depth", metavar="N", type=_positive, help=f"most steps in a row {own}")
+    parser.add_argument("--states", metavar="N", type=_positive, help=f"most states to look at {own}")
+    endless = float("inf")
+    parser.add_argument(
+        "--minutes", metavar="M", type=_duration, default=endless, help="most time to spend (default: no end)"
+    )
     parser.add_argument("--trace", metavar="FILE", type=Path, help="write the failing order of events there")
     parser.add_argument("--replay", metavar="FILE", type=Path, help="repeat a failing order of events")
     parser.set_defaults(command=_explore)

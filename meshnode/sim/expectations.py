@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+from meshnode.mesh.bloom import BloomCounters
+from meshnode.mesh.link.table import LinkCounters
+from meshnode.mesh.lookup import LookupCounters
+from meshnode.mesh.session.counters import ErrorCounters, SessionCounters
+from meshnode.mesh.tree import TreeCounters
+from meshnode.node.counters import CongestionCounters, ForwardingCounters
+
+from .machine import SimNode
 from .measures import percentile, stretches
 from .scenario import Expectation
 from .traffic import DELIVERED, EXCUSED, Flow, Traffic
@@ -185,9 +194,7 @@ def _depth(world: World, expectation: Expectation) -> Verdict:
 
 
 def _counter(world: World, expectation: Expectation) -> Verdict:
-    value = counters(world).get(expectation.counter or "")
-    if value is None:
-        return _verdict(expectation, False, "there is no such counter")
+    value = counters(world)[expectation.counter or ""]
     met = value >= expectation.value if expectation.at_least else value <= expectation.value
     return _verdict(expectation, met, str(value))
 
@@ -207,26 +214,26 @@ _JUDGES: dict[str, Callable[[World, Expectation], Verdict]] = {
 }
 
 
+_FAMILIES: dict[str, tuple[Any, Callable[[SimNode], object]]] = {
+    "tree": (TreeCounters, lambda node: node.router.counters.tree),
+    "bloom": (BloomCounters, lambda node: node.router.counters.bloom),
+    "lookup": (LookupCounters, lambda node: node.router.counters.lookup),
+    "forwarding": (ForwardingCounters, lambda node: node.forwarding.counters),
+    "congestion": (CongestionCounters, lambda node: node.forwarding.congestion),
+    "link": (LinkCounters, lambda node: node.links.counters),
+    "session": (SessionCounters, lambda node: node.sessions.counters),
+    "errors": (ErrorCounters, lambda node: node.sessions.errors),
+}
+COUNTERS = tuple(f"{family}.{item.name}" for family, (kind, _) in _FAMILIES.items() for item in fields(kind))
+"""The counters of a node, as `family.name`."""
+
+
 def counters(world: World) -> dict[str, int]:
     """Every counter of every running node, summed, as `family.name`."""
-    totals: dict[str, int] = {}
-    for machine in world.machines:
-        node = machine.node
-        if node is None:
-            continue
-        families = {
-            "tree": node.router.counters.tree,
-            "bloom": node.router.counters.bloom,
-            "lookup": node.router.counters.lookup,
-            "forwarding": node.forwarding.counters,
-            "congestion": node.forwarding.congestion,
-            "link": node.links.counters,
-            "session": node.sessions.counters,
-            "errors": node.sessions.errors,
-        }
-        for family, values in families.items():
-            assert is_dataclass(values)
-            for item in fields(values):
-                key = f"{family}.{item.name}"
-                totals[key] = totals.get(key, 0) + getattr(values, item.name)
+    totals = dict.fromkeys(COUNTERS, 0)
+    for node in (machine.node for machine in world.machines if machine.node is not None):
+        for family, (kind, of) in _FAMILIES.items():
+            values = of(node)
+            for item in fields(kind):
+                totals[f"{family}.{item.name}"] += getattr(values, item.name)
     return totals

@@ -7,14 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from meshnode.mesh.settings import MeshSettings
 
 from .links import CLASSES, Quality
 from .names import check_name, expand, read_ends
-from .reading import Mapping, ScenarioError, Value
-from .reading_events import read_events, read_expectations
+from .reading import Mapping, ScenarioError, Value, read_yaml
+from .reading_events import read_events
+from .reading_expectations import read_expectations
 from .reading_traffic import read_byzantine, read_traffic
 from .scenario import Checks, LinkChange, Override, Scenario, Topology
 from .topology import SHAPES
@@ -61,14 +60,7 @@ def find_scenario(name: str) -> Scenario:
 
 def parse_scenario(text: str, file: str, name: str) -> Scenario:
     """Read a scenario from YAML text; `file` is what complaints call it."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark is not None else "the file"
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise ScenarioError(f"{file}: {where}: not YAML: {problem}; write key: value lines") from None
-    top = Value(file, "", raw).mapping(_KEYS, needed=("topology",))
+    top = Value(file, "", read_yaml(text, file)).mapping(_KEYS, needed=("topology",))
     bare = Scenario(name, _topology(top["topology"]))
     scenario = replace(
         bare,
@@ -81,13 +73,13 @@ def parse_scenario(text: str, file: str, name: str) -> Scenario:
         checks=_checks(top["checks"]) if "checks" in top else Checks(),
     )
     scenario = _with_start(scenario, top)
-    return replace(
+    scenario = replace(
         scenario,
         events=read_events(top["events"], scenario, read_change) if "events" in top else [],
         traffic=read_traffic(top["traffic"], scenario) if "traffic" in top else [],
         byzantine=read_byzantine(top["byzantine"], scenario) if "byzantine" in top else [],
-        expect=read_expectations(top["expect"]) if "expect" in top else [],
     )
+    return replace(scenario, expect=read_expectations(top["expect"], scenario) if "expect" in top else [])
 
 
 def _topology(value: Value) -> Topology:
@@ -114,6 +106,8 @@ def _edge(value: Value) -> tuple[str, str]:
     ends = value.sequence()
     if len(ends) != 2:
         value.refuse("a link has two ends; write [a, b]")
+    if ends[0].raw == ends[1].raw:
+        value.refuse("this link leads nowhere; write two different names")
     return ends[0].text(), ends[1].text()
 
 

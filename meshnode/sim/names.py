@@ -42,6 +42,8 @@ def read_ends(value: Value, scenario: Scenario) -> tuple[str, str]:
         value.refuse("a link has two ends; write [n0, n1]")
     for end in ends:
         check_name(end.text(), end, scenario)
+    if ends[0].raw == ends[1].raw:
+        value.refuse("this link leads nowhere; write two different names")
     return ends[0].text(), ends[1].text()
 
 

@@ -6,11 +6,39 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 
+import yaml
+
 _EXPONENT = re.compile(r"\d+(\.\d*)?[eE][+-]?\d+\Z")
 
 
 class ScenarioError(ValueError):
     """A scenario cannot be used as it is written; the text is one line for its author."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, in which no key may be there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"`{key.value}` is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str, file: str) -> Any:
+    """What `text` says; complaints call it `file`. Raises `ScenarioError`."""
+    try:
+        raw = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else "the file"
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise ScenarioError(f"{file}: {where}: not YAML: {problem}; write key: value lines") from None
+    if raw is None:
+        raise ScenarioError(f"{file}: the file is empty; write at least topology: {{kind: ring, nodes: 7}}")
+    return raw
 
 
 class Value:
@@ -34,9 +62,9 @@ class Value:
         if isinstance(raw, str) and _EXPONENT.match(raw):
             raw = float(raw)  # YAML 1.1 takes 10e6 for a text
         if isinstance(raw, bool) or not isinstance(raw, int | float):
-            self.refuse(f"{self._show()} is not a number; write one from {least:g} to {most:g}")
+            self.refuse(f"{self._show()} is not a number; write {_range(least, most)}")
         if not least <= raw <= most:
-            self.refuse(f"{raw:g} is out of range; write a number from {least:g} to {most:g}")
+            self.refuse(f"{raw:.12g} is out of range; write {_range(least, most)}")
         return float(raw)
 
     def whole(self, least: int = 0, most: int = 1 << 31) -> int:
@@ -86,6 +114,10 @@ class Value:
 
     def below(self, name: str) -> Value:
         return Value(self.file, self._below(name), self.raw[name])
+
+
+def _range(least: float, most: float) -> str:
+    return f"a number from {least:.12g} to {most:.12g}" if most < float("inf") else f"a number, {least:.12g} or more"
 
 
 class Mapping:

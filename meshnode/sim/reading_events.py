@@ -1,4 +1,4 @@
-"""The `events` and `expect` sections of a scenario file."""
+"""The `events` section of a scenario file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .names import check_name, expand, read_ends
-from .reading import Mapping, Value
-from .scenario import Event, Expectation, LinkChange, Scenario
+from .reading import Value
+from .scenario import Event, LinkChange, Scenario
 
 
 class ReadChange(Protocol):
@@ -102,50 +102,3 @@ _READERS: dict[str, Callable[[Value, Event, Scenario, ReadChange], Event]] = {
     "heal": _heal,
     "churn": _churn,
 }
-
-# Kind of expectation: the keys it takes beside its own.
-_EXPECTATIONS: dict[str, tuple[str, ...]] = {
-    "converged_within": ("after",),
-    "reachable_within": ("after", "traffic"),
-    "new_parent_within": ("after",),
-    "delivered": ("traffic", "from", "to"),
-    "silence_at_most": ("traffic", "from", "to"),
-    "hops_at_most": ("traffic",),
-    "stretch_at_most": ("percentile",),
-    "latency_at_most": ("traffic", "percentile", "from", "to"),
-    "parent_changes_at_most": ("from", "to"),
-    "depth_at_most": (),
-    "counter": ("at_least", "at_most"),
-}
-
-
-def read_expectations(value: Value) -> list[Expectation]:
-    return [_expectation(item) for item in value.sequence()]
-
-
-def _expectation(value: Value) -> Expectation:
-    extras = dict.fromkeys(name for keys in _EXPECTATIONS.values() for name in keys)
-    keys = value.mapping((*_EXPECTATIONS, *extras))
-    kinds = [name for name in keys if name in _EXPECTATIONS]
-    if len(kinds) != 1:
-        value.refuse(f"an expectation is about one thing; write one of {', '.join(_EXPECTATIONS)}")
-    kind = kinds[0]
-    keys = value.mapping((kind, *_EXPECTATIONS[kind]))
-    if kind == "counter":
-        return _counter(keys)
-    return Expectation(
-        kind,
-        keys[kind].number(0, 1 if kind == "delivered" else float("inf")),
-        after=keys.text("after", "") or None,
-        traffic=keys.text("traffic", "") or None,
-        begin=keys.number("from", 0.0),
-        end=keys.number("to", float("inf")),
-        percentile=keys.number("percentile", 100.0, 0, 100),
-    )
-
-
-def _counter(keys: Mapping) -> Expectation:
-    if ("at_least" in keys) == ("at_most" in keys):
-        keys.value.refuse("write either at_least: or at_most: and a number")
-    bound = "at_least" if "at_least" in keys else "at_most"
-    return Expectation("counter", keys[bound].number(), counter=keys["counter"].text(), at_least=bound == "at_least")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from .result import Result
 
 
-def render(result: Result) -> str:
-    """A run as readable text; the same run gives the same text."""
+def render(result: Result, source: str | None = None) -> str:
+    """A run as readable text; the same run gives the same text. `source` is the file it came from, if it did."""
     report = result.report
     lines = [
         f"{report['scenario']}, seed {report['seed']}: {report['nodes']} nodes, {report['links']} links, "
@@ -18,20 +19,18 @@ def render(result: Result) -> str:
         lines += [f"  {report['about']}"]
     for section in (_happenings, _tree, _traffic, _messages, _expectations):
         lines += section(report)
-    lines += ["", _last_line(result)]
+    lines += ["", _last_line(result, source or result.scenario)]
     return "\n".join(lines) + "\n"
 
 
-def _last_line(result: Result) -> str:
+def _last_line(result: Result, source: str) -> str:
     looks = result.report["invariants"]["looks"]
     if result.passed:
         return (
             f"PASSED  {result.scenario}, seed {result.seed}: everything expected was met, {looks} looks at invariants"
         )
-    lines = [
-        f"FAILED  {result.scenario}, seed {result.seed}: repeat with: meshsim run {result.scenario} "
-        f"--seed {result.seed}"
-    ]
+    again = f"meshsim run {quote(source)} --seed {result.seed}"
+    lines = [f"FAILED  {result.scenario}, seed {result.seed}: repeat with: {again}"]
     return "\n".join(lines + [f"  {failure}" for failure in result.failures])
 
 

@@ -67,7 +67,28 @@ def test_nodes_of_drawn_edges_have_the_names_they_were_given() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "my.yaml: the file: None will not do; write keys: about, seed"),
+        ("", "my.yaml: the file is empty; write at least topology: {kind: ring, nodes: 7}"),
+        ("- a", "my.yaml: the file: ['a'] will not do; write keys: about, seed"),
+        (CHAIN + CHAIN, "my.yaml: line 2: not YAML: `topology` is there twice"),
+        (CHAIN + "duration: 1e9", "my.yaml: duration: 1000000000 is out of range; write a number from 0.1 to 1000000"),
+        (CHAIN + "link: {delay: slow}", "my.yaml: link.delay: 'slow' is not a number; write a number, 0 or more"),
+        ("topology: {kind: edges, edges: [[a, a]]}", "my.yaml: topology.edges[0]: this link leads nowhere; write two"),
+        (
+            CHAIN + "links: [{between: [n0, n0], loss: 0.1}]",
+            "my.yaml: links[0].between: this link leads nowhere; write two",
+        ),
+        (
+            CHAIN + "events: [{at: 5, crash: n1, name: blow}]\nexpect: [{converged_within: 5, after: crash}]",
+            "my.yaml: expect[0].after: 'crash' is unknown; write one of start, blow",
+        ),
+        (
+            CHAIN + "traffic: [{kind: uniform}]\nexpect: [{delivered: 1, traffic: calls}]",
+            "my.yaml: expect[0].traffic: 'calls' is unknown; write one of uniform",
+        ),
+        (
+            CHAIN + "expect: [{counter: tree.nothing, at_least: 1}]",
+            "my.yaml: expect[0].counter: there is no counter `tree.nothing`; write one of tree.received, tree.decode",
+        ),
         ("seed: 1", "my.yaml: the file: `topology` is missing; write topology: and a value"),
         (CHAIN + "sede: 1", "my.yaml: sede: no such key; write one of about, seed"),
         (CHAIN + "seed: one", "my.yaml: seed: 'one' will not do; write a whole number from 0"),
