@@ -279,7 +279,7 @@ class Router:
     def _reconsider(self, now: float, wall: float) -> bool:
         """Take a better parent, or become root if that is our place; True when one of the two happened."""
         parent = self.tree.better_parent(now)
-        if parent is None and (self.tree.is_root or not self.tree.should_be_root()):
+        if parent is None and (self.tree.is_root or not self.tree.should_be_root(now)):
             return False
         self._switch(parent, now, wall)
         return True
@@ -354,8 +354,10 @@ class Router:
         wait for the periodic evaluation. Not at once: siblings that lose the same root must first hear of each other's
         loss, or they would take each other as parents.
         """
-        if self._second_look_at is not None and now >= self._second_look_at:
+        is_due = self._second_look_at is not None and now >= self._second_look_at
+        if is_due:
             self._second_look_at = None
+        if is_due or self.tree.disputes.any_ended(now):
             self._reconsider(now, wall)
 
     def _reevaluate_periodically(self, now: float, wall: float) -> None:

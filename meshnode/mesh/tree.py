@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from meshnode.identity import Identity
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.mesh.disputes import Disputes
 from meshnode.mesh.mmp.quality import CostRange
 from meshnode.mesh.neighbour import Neighbours
 from meshnode.mesh.review import ParentReview
@@ -174,6 +175,7 @@ class Tree:
         "_signature",
         "coordinates",
         "counters",
+        "disputes",
         "me",
         "parent",
         "sequence",
@@ -207,6 +209,7 @@ class Tree:
         self._cost_range = cost_range
         self._review = ParentReview(cost_range)
         self._damper = SwitchDamper(settings)
+        self.disputes = Disputes()
         self._signature = b""
         self._sign()
 
@@ -218,9 +221,9 @@ class Tree:
     def is_root(self) -> bool:
         return self.root == self.me
 
-    def should_be_root(self) -> bool:
+    def should_be_root(self, now: float) -> bool:
         """Whether no peer offers a root smaller than ourselves."""
-        return all(self.me <= path[-1] for path in self._plausible_paths().values())
+        return all(self.me <= path[-1] for path in self._plausible_paths(now).values())
 
     def better_parent(self, now: float) -> NodeAddr | None:
         """The parent to switch to, with the vetoes of section 3.8 applied."""
@@ -228,7 +231,7 @@ class Tree:
             self.me,
             None if self.is_root else self.parent,
             self.root,
-            self._plausible_paths(),
+            self._plausible_paths(now),
             self._costs(),
             self._settings.parent_hysteresis,
         )
@@ -274,23 +277,25 @@ class Tree:
         own = AncestryEntry(self.me, self.sequence, self.timestamp)
         return TreeAnnounce(self.sequence, self.timestamp, self.parent, [own, *self._ancestry], self._signature)
 
-    def _plausible_paths(self) -> dict[NodeAddr, Coordinates]:
+    def _plausible_paths(self, now: float) -> dict[NodeAddr, Coordinates]:
         """The paths of the peers, without those another peer on the way contradicts; all of them if none is left.
 
         When a root dies, its old paths live on in announcements that nobody has had time to take back, and nodes would
         try one after the other, each longer than the last, for half a minute in a mesh of a hundred. A peer that says
-        something else about itself than a path through it does is right. What the parent is behind with, it will tell.
+        something else about itself than a path through it does is right, for a while: who stays at odds with others
+        tells everybody something else. What the parent is behind with, it will tell.
         """
         paths = self._paths()
         parent = None if self.is_root else self.parent
-        plausible = {a: path for a, path in paths.items() if a == parent or not self._contradicted(path)}
+        plausible = {a: path for a, path in paths.items() if a == parent or not self._contradicted(path, now)}
         return plausible or paths
 
-    def _contradicted(self, path: Coordinates) -> bool:
+    def _contradicted(self, path: Coordinates, now: float) -> bool:
         for index, address in enumerate(path[1:], 1):
             neighbour = self._neighbours.get(address)
             if neighbour is not None and neighbour.position is not None and not neighbour.doubtful:
-                return neighbour.position.coordinates != path[index:]
+                at_odds = neighbour.position.coordinates != path[index:]
+                return at_odds and self.disputes.is_believed(address, now)
         return False
 
     def _paths(self) -> dict[NodeAddr, Coordinates]:

@@ -264,6 +264,14 @@ ROUTING = (
         "all are decided anew",
         "",
     ),
+    Row(
+        ("router.tree.disputes._times",),
+        "peers whose word about their place others contradict",
+        "1,024; 30 s after the last time",
+        at_most(1024),
+        "the one contradicted longest ago is forgotten, and believed once more for a moment",
+        "",
+    ),
     Row(("router.tree._review._escapes",), "parents left lately", "3", at_most(3), "the oldest is dropped", ""),
     Row(("forwarding._congested",), "congested peers", "one per peer", _peers, "judged anew every second", ""),
 )

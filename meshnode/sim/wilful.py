@@ -18,8 +18,8 @@ class WilfulTree(Tree):
     def escape(self, now: float) -> bytes | None:
         return None if self.stubborn else super().escape(now)
 
-    def should_be_root(self) -> bool:
-        return not self.stubborn and super().should_be_root()
+    def should_be_root(self, now: float) -> bool:
+        return not self.stubborn and super().should_be_root(now)
 
     def set_parent(self, parent: bytes, now: float, wall: float) -> None:
         if not self.stubborn:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.identity import Identity
+from meshnode.mesh.disputes import MEMORY, PATIENCE, Disputes
 from meshnode.mesh.next_hop import RouteClass
 from meshnode.mesh.router import CoordinatesChanged, ParentChanged, Router
 from meshnode.mesh.settings import MeshSettings, TreeSettings
@@ -172,6 +173,36 @@ def test_a_path_that_a_peer_on_it_contradicts_is_not_taken() -> None:
     assert node.router.tree.root == ADDRESSES[1]
     node.hear(6, 0, sequence=2)
     assert node.router.tree.root == ADDRESSES[0]
+
+
+def test_a_peer_that_tells_everybody_something_else_keeps_us_out_of_no_tree() -> None:
+    """6 hangs below 1 by what it tells us and below 0 by what it tells 5, and stays at that."""
+    node = Node(4, [6, 5])
+    node.hear(6, 1)
+    node.hear(5, 6, 0)
+    assert node.router.tree.root == ADDRESSES[1]
+    for pause in (PATIENCE - 1, 2):
+        assert node.router.tree.root == ADDRESSES[1]
+        node.pass_time(pause)
+        node.router.tick(node.now, WALL)
+    assert (node.router.tree.root, node.router.tree.parent) == (ADDRESSES[0], ADDRESSES[5])
+
+
+def test_changing_its_story_gives_a_liar_no_more_time() -> None:
+    node = Node(4, [6, 5])
+    for second in range(round(PATIENCE) + 2):
+        node.hear(6, 1, sequence=second + 1)
+        node.hear(5, 6, second % 2 + 2, 0, sequence=second + 1)
+        node.pass_time(1)
+    assert node.router.tree.root == ADDRESSES[0]
+
+
+def test_after_a_calm_time_a_peer_is_right_about_itself_again() -> None:
+    disputes = Disputes()
+    assert disputes.is_believed(ADDRESSES[6], 0.0)
+    assert not disputes.is_believed(ADDRESSES[6], PATIENCE)
+    assert not disputes.is_believed(ADDRESSES[6], PATIENCE + MEMORY)
+    assert disputes.is_believed(ADDRESSES[6], PATIENCE + 2 * MEMORY + 1)
 
 
 def test_a_parent_that_is_behind_with_its_path_is_waited_for() -> None:

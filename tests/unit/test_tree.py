@@ -169,11 +169,11 @@ def test_tree_peers_are_the_parent_and_the_children() -> None:
 
 def test_only_the_smallest_address_should_be_root() -> None:
     situation = Situation(1)
-    assert situation.tree.should_be_root()
+    assert situation.tree.should_be_root(0.0)
     situation.place(3, 2)
-    assert situation.tree.should_be_root()
+    assert situation.tree.should_be_root(0.0)
     situation.place(4, 0)
-    assert not situation.tree.should_be_root()
+    assert not situation.tree.should_be_root(0.0)
 
 
 def test_a_flapping_parent_is_counted_once_per_episode() -> None:
