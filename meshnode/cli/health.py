@@ -12,6 +12,7 @@ Data = Mapping[str, Any]
 
 LOSSY = 0.05
 SLOW_MS = 1000.0
+PATIENCE_SECS = 4.0
 RESTLESS = 6
 ASKED = (
     "show_status", "show_peers", "show_known_peers", "show_transports", "show_mmp", "show_acl", "show_log",
@@ -74,8 +75,16 @@ def absent_text(peer: Data, now: float) -> str:
     due = peer["next_attempt_ms"]
     again = "" if due is None else f", the next in {duration(due / 1000 - now)}"
     places = ", ".join(f"{one['transport']} {one['address']}" for one in peer["addresses"]) or "no address"
-    tried = f"{count(attempts, 'attempt')} in vain{again}" if attempts else "being dialled"
+    tried = f"{count(attempts, 'attempt')} in vain{again}" if attempts else _dialled(peer, now)
     return f"peer {name} ({places}) is not connected: {tried}{_failure(peer)}"
+
+
+def _dialled(peer: Data, now: float) -> str:
+    """What there is to say before the first dial has failed; a handshake that works takes a moment, and fails late."""
+    since = peer.get("dialling_since_ms")
+    if since is None or now - since / 1000 < PATIENCE_SECS:
+        return "being dialled"
+    return f"dialled for {duration(now - since / 1000)} without an answer ({peer['no_answer_hint']})"
 
 
 def _failure(peer: Data) -> str:

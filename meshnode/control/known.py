@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from meshnode.identity import IdentityError, PeerIdentity
+from meshnode.mesh.link import NO_ANSWER
 from meshnode.node.candidates import Candidate, KnownPeer
+from meshnode.node.chronicle import HINTS
 from meshnode.node.core import Node
 from meshnode.node.events import DialFailure, EventHub, PeerConnected, Record
 from meshnode.node.peering import PeerAddress, PeerConfig
@@ -55,7 +57,7 @@ def _row(view: View, peer: KnownPeer, failures: DialFailures) -> dict[str, Any]:
         "display_name": view.name(node_addr),
         "is_configured": peer.configured is not None,
         "is_connected": node_addr in node.links.peers,
-        "is_dialling": any(dial.remote == peer.identity for dial in node.links.handshakes),
+        **_dialling(view, peer),
         "is_dismissed": peer.dismissed,
         "wish": peer.wish(view.now).name.lower(),
         "vain_attempts": peer.vain,
@@ -63,6 +65,15 @@ def _row(view: View, peer: KnownPeer, failures: DialFailures) -> dict[str, Any]:
         "last_failure": failures.of(peer.identity.npub),
         "addresses": [_address(known) for known in peer.candidates],
     }
+
+
+def _dialling(view: View, peer: KnownPeer) -> dict[str, Any]:
+    """Whether it is being dialled and since when, and what it may mean that nobody answers."""
+    begun = [dial.started for dial in view.node.links.handshakes if dial.remote == peer.identity]
+    if not begun:
+        return {"is_dialling": False, "dialling_since_ms": None, "no_answer_hint": None}
+    hint = HINTS[NO_ANSWER]
+    return {"is_dialling": True, "dialling_since_ms": view.unix_ms(min(begun)), "no_answer_hint": hint}
 
 
 def _address(known: Candidate) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from .transports import TransportTable
 _NAME_GAP = _LIMIT_GAP = 60.0
 _DISMISSED = "disconnected by peer (security_violation)"
 _REMEMBERED = 256
-_HINTS = {
+HINTS = {
     NO_ANSWER: "nobody is there, the key is another one, a firewall is in between, or this node is not welcome there"
 }
 _LIMITS = {
@@ -77,7 +77,7 @@ class Chronicle:
         self._events.publish(PeerSilent(peer.identity.npub, self._name(peer.node_addr)))
 
     def dial_failed(self, remote: PeerIdentity, path: Path, reason: str) -> None:
-        hint = _HINTS.get(reason, "")
+        hint = HINTS.get(reason, "")
         if hint and remote.node_addr in self._dismissals:
             hint = "it ended the last link for reasons of security: probably its access control list denies this node"
         self._events.publish(DialFailure(remote.npub, self._name(remote.node_addr), path[1], reason, hint))

@@ -71,8 +71,12 @@ def test_planted_causes_of_a_missing_link_are_told_apart(lab: Lab) -> None:
     stranger = knock(address, left.npub)
     assert "nothing came back" in stranger
     assert "another key" in stranger
+    (dialled,) = verdicts(right, "keys")
+    assert "for another key than this node's came in" in dialled["text"]
     assert right.host.run(["nft", _DROP]).returncode == 0
     assert "a firewall on the way" in knock(address, right.npub)
+    (closed,) = verdicts(right, "firewall")
+    assert closed["text"] == "a rule of chain inet wall in keeps out what comes to udp port 2121"
     assert right.host.run(["nft", "delete table inet wall"]).returncode == 0
     assert f"answer     {right.npub}" in knock(address, right.npub)
 

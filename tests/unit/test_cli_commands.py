@@ -250,6 +250,27 @@ def test_a_plot_has_three_lines_and_gaps() -> None:
     assert plot({**data, "values": []}) == ["srtt_ms: no data yet"]
 
 
+def test_a_history_is_drawn_as_wide_as_the_terminal(run: Run, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "42")
+    values = [None] * 720 + [1.0] * 360 + [3.0] * 360
+    daemon.answers["show_stats_history"] = ok(
+        {"metric": "bytes_in", "unit": "B/s", "granularity_seconds": 60, "values": values}
+    )
+    title, extremes, drawn = run("stats", "history", "bytes_in")[1].splitlines()
+    assert title.startswith("bytes_in (B/s) — 1440 samples")
+    assert extremes == "  min=1.000 max=3.000 last=3.000"
+    assert drawn == "  " + " " * 20 + "▁" * 10 + "█" * 10
+    assert len(run("stats", "history", "bytes_in", "--plot")[1].splitlines()[2]) == 1442
+
+
+def test_a_history_without_a_value_says_so(run: Run, daemon: Daemon) -> None:
+    answer = {"metric": "bytes_in", "unit": "B/s", "granularity_seconds": 60, "values": [None] * 60}
+    daemon.answers["show_stats_history"] = ok(answer)
+    assert run("stats", "history", "bytes_in", "--granularity", "1m")[1] == (
+        "bytes_in: nothing is remembered of that time yet; --granularity 1s has the last hour by seconds\n"
+    )
+
+
 @pytest.mark.parametrize("words", [("list",), ("metrics",), ("peers",), ("history", "mesh_size", "--peer", "delta")])
 def test_stats_ask_the_commands_of_the_reference(run: Run, daemon: Daemon, words: tuple[str, ...]) -> None:
     run("stats", *words)

@@ -95,6 +95,7 @@ class Case:
         }
         self.settings: dict[str, Any] = {"tun.enabled": True, "dns.enabled": True, "dns.port": 5354}
         self.transports: list[dict[str, Any]] = [dict(UDP)]
+        self.link_counters = {"wrong_key": 0}
         self.peers: list[dict[str, Any]] = []
         self.library = "cryptography"
 
@@ -103,6 +104,7 @@ class Case:
             "show_status": self.status,
             "show_transports": {"transports": self.transports},
             "show_peers": {"peers": self.peers},
+            "show_metrics": {"link": self.link_counters},
             "show_config": {"settings": self.settings, "aead_library": self.library},
         }
         return list(examine(Patient(self.machine, answers)))
@@ -241,6 +243,13 @@ FAULTS: list[tuple[str, Plant, str, str, str]] = [
         "tracepath 10.0.0.2",
     ),
     (
+        "wrong key",
+        lambda case: case.link_counters.update(wrong_key=3),
+        "keys",
+        "3 handshakes for another key than this node's came in",
+        "this node is npub1abc",
+    ),
+    (
         "clock of a peer",
         lambda case: case.peers.append({**PEER, "clock_ahead_secs": -7200}),
         "clock",
@@ -328,6 +337,27 @@ def test_a_firewall_without_a_word_about_our_port_is_named(case: Case) -> None:
             "nft add rule inet filter input udp dport 2121 accept",
         )
     ]
+
+
+@pytest.mark.parametrize("verdict", ["drop", "reject"])
+def test_a_rule_that_keeps_our_port_closed_is_named(case: Case, verdict: str) -> None:
+    closing = {"family": "inet", "table": "t", "chain": "in", "handle": 7, "expr": [*rule(2121)["rule"]["expr"]]}
+    closing["expr"] = [part for part in closing["expr"] if "accept" not in part] + [{verdict: None}]
+    case.machine.ruleset = {"nftables": [*OPEN["nftables"], {"rule": closing}]}
+    ((subject, text, fix),) = case.faults()
+    assert (subject, text) == ("firewall", "a rule of chain inet t in keeps out what comes to udp port 2121")
+    assert fix.endswith("nft delete rule inet t in handle 7")
+
+
+def test_a_rule_for_what_leaves_or_for_another_port_is_no_fault(case: Case) -> None:
+    outward = {"chain": {"hook": "output", "policy": "accept", "family": "inet", "table": "t", "name": "out"}}
+    drop = {"family": "inet", "table": "t", "handle": 7}
+    rules = [
+        {"rule": {**drop, "chain": "out", "expr": [{"match": {"right": 2121}}, {"drop": None}]}},
+        {"rule": {**drop, "chain": "in", "expr": [{"match": {"right": 22}}, {"drop": None}]}},
+    ]
+    case.machine.ruleset = {"nftables": [*OPEN["nftables"], outward, *rules]}
+    assert case.faults() == []
 
 
 def test_a_firewall_that_lets_answers_through_keeps_only_diallers_out(case: Case) -> None:

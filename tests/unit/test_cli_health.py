@@ -59,6 +59,14 @@ def test_a_peer_of_the_configuration_that_cannot_be_one_is_grave(answers: dict[s
     assert "meshctl reload" in finding.remedy
 
 
+def test_a_first_dial_without_an_answer_says_so_before_it_fails(answers: dict[str, Any]) -> None:
+    peer = answers["show_known_peers"]["peers"][0]
+    peer.update(is_connected=False, dialling_since_ms=(NOW - 2) * 1000, no_answer_hint="nobody is there, ...")
+    assert texts(answers)[0].endswith("is not connected: being dialled")
+    peer["dialling_since_ms"] = (NOW - 12) * 1000
+    assert texts(answers)[0].endswith("is not connected: dialled for 12s without an answer (nobody is there, ...)")
+
+
 def test_a_peer_that_does_not_answer_is_named_with_the_next_attempt(answers: dict[str, Any]) -> None:
     peer = answers["show_known_peers"]["peers"][0]
     peer.update(is_connected=False, vain_attempts=3, next_attempt_ms=(NOW + 40) * 1000)

@@ -13,7 +13,7 @@ from ..doctor.machine import Machine
 from ..doctor.verdicts import Patient, Verdict
 from ..options import FAILURE, SUCCESS, Words, client, emit
 
-_ASKED = ("show_status", "show_transports", "show_config", "show_peers")
+_ASKED = ("show_status", "show_transports", "show_config", "show_peers", "show_metrics")
 _MARKS = {"ok": "ok  ", "hint": "-   ", "bad": "!   ", "unknown": "?   "}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..client import Client, ToolError
+from ..graph import squeezed
 from ..names import resolve
 from ..options import Words, client, emit, readable
 from ..tables import duration, table
@@ -28,7 +30,7 @@ def add_to(words: Words) -> None:
         "--window", metavar="TIME", default="10m", help="how far back, such as 90s, 10m, 24h (%(default)s)"
     )
     history.add_argument("--granularity", choices=("1s", "1m"), default="1s", help="one value a second or a minute")
-    history.add_argument("--plot", action="store_true", help="draw it (without --json it is drawn anyway)")
+    history.add_argument("--plot", action="store_true", help="draw one block for every sample, however wide that is")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -70,7 +72,15 @@ def _history(options: argparse.Namespace) -> None:
     if options.peer is not None:
         params["peer"] = resolve(options.peer, node)
     data = _asked(node, params)
-    emit(data, options, lambda: readable(lambda: plot(data)))
+    emit(data, options, lambda: readable(lambda: plot(data) if options.plot else _fitting(data)))
+
+
+def _fitting(data: Mapping[str, Any]) -> list[str]:
+    """The plot as wide as the terminal, or why there is nothing to draw."""
+    if data["values"] and not any(value is not None for value in data["values"]):
+        finer = "; --granularity 1s has the last hour by seconds" if data["granularity_seconds"] > 1 else ""
+        return [f"{data['metric']}: nothing is remembered of that time yet{finer}"]
+    return plot(data, shutil.get_terminal_size().columns - 2)
 
 
 def _asked(node: Client, params: Mapping[str, Any]) -> Any:
@@ -93,8 +103,8 @@ def _known_metrics(node: Client) -> list[dict[str, str]]:
         return []
 
 
-def plot(data: Mapping[str, Any]) -> list[str]:
-    """Three lines: what it is, its extremes, and one block per sample (spec 06 section 8)."""
+def plot(data: Mapping[str, Any], width: int | None = None) -> list[str]:
+    """Three lines: what it is, its extremes, and a block per sample (spec 06 section 8), at most `width` of them."""
     values: Sequence[float | None] = data["values"]
     if not values:
         return [f"{data['metric']}: no data yet"]
@@ -103,11 +113,14 @@ def plot(data: Mapping[str, Any]) -> list[str]:
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     gaps = len(values) - len(known)
     last = "-" if values[-1] is None else f"{values[-1]:.3f}"
+    shown = values if width is None else squeezed(values, width)
+    drawn = [value for value in shown if value is not None]
+    bottom, top = (min(drawn), max(drawn)) if drawn else (0.0, 0.0)
     return [
         f"{data['metric']} ({data['unit']}) — {len(values)} samples @ {step}s = {len(values) * step}s window"
         + (f" ({gaps} gaps)" if gaps else ""),
         f"  min={low:.3f} max={high:.3f} last={last}",
-        "  " + "".join(_block(value, low, high) for value in values),
+        "  " + "".join(_block(value, bottom, top) for value in shown),
     ]
 
 

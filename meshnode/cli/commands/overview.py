@@ -55,7 +55,8 @@ def _verdict(found: list[health.Finding]) -> list[str]:
 
 def _facts(answers: Mapping[str, Any]) -> list[str]:
     status = answers["show_status"]
-    wanted = [peer for peer in answers.get("show_known_peers", {}).get("peers", ()) if peer["is_configured"]]
+    known = [peer for peer in answers.get("show_known_peers", {}).get("peers", ()) if peer["is_configured"]]
+    wanted = [peer for peer in known if peer["is_connected"] or peer["wish"] != "none"]
     connected = sum(peer["is_connected"] for peer in wanted)
     estimate = status["estimated_mesh_size"]
     peers = answers.get("show_peers", {}).get("peers", [])

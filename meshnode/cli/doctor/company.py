@@ -55,8 +55,20 @@ def frames(patient: Patient) -> Iterator[Verdict]:
             )
 
 
+def knocks(patient: Patient) -> Iterator[Verdict]:
+    """Does somebody dial this node by another key?"""
+    wrong = patient.answers.get("show_metrics", {}).get("link", {}).get("wrong_key", 0)
+    if wrong:
+        yield Verdict(
+            "keys",
+            "hint",
+            f"{count(wrong, 'handshake')} for another key than this node's came in",
+            f"somebody dials here with an old or mistyped npub; this node is {patient.status['npub']}",
+        )
+
+
 def _host(row: Mapping[str, Any]) -> str:
     return str(row["transport_addr"]).rpartition(":")[0].strip("[]") or "ADDRESS"
 
 
-CHECKS = (clocks, frames)
+CHECKS = (clocks, frames, knocks)

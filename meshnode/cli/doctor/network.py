@@ -10,6 +10,7 @@ from .verdicts import Patient, Verdict
 
 _IPV4_UDP, _IPV6_UDP = 28, 48
 """Bytes of the headers around a frame."""
+_INWARD = frozenset(("prerouting", "input"))
 _WANTED_BUFFER = 4_194_304
 _DROPS_TOLERATED = 0.001
 
@@ -95,13 +96,14 @@ def firewall(patient: Patient) -> Iterator[Verdict]:
         return
     rules = [entry for entry in json.loads(listing).get("nftables", ()) if isinstance(entry, dict)]
     chains = [entry["chain"] for entry in rules if "chain" in entry]
+    yield from _closing_rules(patient, rules, chains)
     closed = [chain for chain in chains if chain.get("hook") == "input" and chain.get("policy") == "drop"]
     if not closed:
         yield Verdict("firewall", "ok", "no chain drops what comes in by default")
         return
     said = [entry["rule"].get("expr") for entry in rules if "rule" in entry]
     for row in patient.transports:
-        if row["type"] not in ("udp", "tcp") or ":" not in str(row.get("local_addr", "")):
+        if not _listens_at_a_port(row):
             continue
         port, chain = _port(row), closed[0]
         place = f"{chain['family']} {chain['table']} {chain['name']}"
@@ -116,6 +118,36 @@ def firewall(patient: Patient) -> Iterator[Verdict]:
                 + (": nobody can dial this node, which itself can" if answers_pass else ""),
                 f"nft add rule {place} {row['type']} dport {port} accept",
             )
+
+
+def _closing_rules(patient: Patient, rules: list[dict[str, Any]], chains: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """Rules for what comes in that name one of our ports and let nothing through."""
+    inward = {(one["family"], one["table"], one["name"]) for one in chains if one.get("hook") in _INWARD}
+    ports = {_port(row): row["type"] for row in patient.transports if _listens_at_a_port(row)}
+    for rule in (entry["rule"] for entry in rules if "rule" in entry):
+        place = tuple(rule.get(key) for key in ("family", "table", "chain"))
+        said = rule.get("expr")
+        if place not in inward or not (_says(said, "drop") or _says(said, "reject")):
+            continue
+        for port, kind in ports.items():
+            if _mentions(said, port):
+                where = " ".join(map(str, place))
+                yield Verdict(
+                    "firewall",
+                    "bad",
+                    f"a rule of chain {where} keeps out what comes to {kind} port {port}",
+                    f"look at it with nft -a list chain {where}, then: nft delete rule {where} "
+                    f"handle {rule.get('handle', 'N')}",
+                )
+
+
+def _listens_at_a_port(row: Mapping[str, Any]) -> bool:
+    return row["type"] in ("udp", "tcp") and ":" in str(row.get("local_addr", ""))
+
+
+def _says(expression: Any, verdict: str) -> bool:
+    """Whether a rule ends with this verdict, which nft writes as a key."""
+    return any(isinstance(part, dict) and verdict in part for part in expression or ())
 
 
 def _mentions(expression: Any, value: int | str) -> bool:

@@ -60,7 +60,11 @@ class Responder:
         try:
             message = Msg1.parse(frame)
             noise.read_message1(message.noise)
-        except (WireError, NoiseError):
+        except NoiseError:
+            self._table.counters.wrong_key += 1
+            self._table.counters.bad_state += 1
+            return
+        except WireError:
             self._table.counters.bad_state += 1
             return
         if self._admissible(noise, owner, path, now):

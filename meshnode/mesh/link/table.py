@@ -35,7 +35,10 @@ class Random(Protocol):
 
 @dataclass(slots=True)
 class LinkCounters:
-    """Frames and handshakes refused, by cause (spec 01 section 13)."""
+    """Frames and handshakes refused, by cause (spec 01 section 13).
+
+    `wrong_key` are first messages made for another key than ours, or noise of their size; `bad_state` counts them, too.
+    """
 
     bad_state: int = 0
     unknown_connection: int = 0
@@ -49,6 +52,7 @@ class LinkCounters:
     replayed_handshake: int = 0
     acl_denied: int = 0
     no_room: int = 0
+    wrong_key: int = 0
 
 
 class LinkTable:
