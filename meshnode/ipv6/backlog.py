@@ -71,12 +71,18 @@ class Backlog:
             self.marked += 1
 
     def _drop(self) -> None:
-        """Drop what is too much from the front of the longest queue, at most half of it."""
+        """Drop some of what is too much: from the front of the longest queue, at most half of it.
+
+        Where no queue is long, whole ones are dropped, the oldest first: nobody is to be found guilty among a thousand.
+        """
         queue = max((*self._new.values(), *self._old.values()), key=len)
-        excess = min(self.waiting - LIMIT, (len(queue) + 1) // 2)
-        if excess == len(queue):
-            for flows in (self._new, self._old):
-                flows.pop(queue[0][_FLOW], None)
-        del queue[:excess]
+        excess = min(self.waiting - LIMIT, len(queue) // 2)
+        if len(queue) > _FIRST_TURN:
+            del queue[:excess]
+        else:
+            excess = 0
+            while self.waiting - excess > LIMIT:
+                flows = self._old or self._new
+                excess += len(flows.pop(next(iter(flows))))
         self.waiting -= excess
         self.dropped += excess
