@@ -9,6 +9,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's business, and says nothing about what is right.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 _REFERENCE = "MESHNODE_INTEROP_FIPS"
 _LIST = "MESHNODE_NOT_RUN"
