@@ -11,7 +11,15 @@ from zope.interface.verify import verifyObject
 from meshnode.transports.interfaces import IConnectionTransport, TransportError
 from meshnode.transports.registry import factory
 from meshnode.transports.stream_connection import FIRST_FRAME_SECS, QUEUE_BYTES
-from meshnode.transports.tcp import TIMESTAMP_OPTION, TcpSettings, TcpTransport, _longest_frame
+from meshnode.transports.tcp import (
+    TCP_KEEPIDLE,
+    TCP_USER_TIMEOUT,
+    TIMESTAMP_OPTION,
+    USER_TIMEOUT_SECS,
+    TcpSettings,
+    TcpTransport,
+    _longest_frame,
+)
 from tests.unit.stream_rig import MESSAGE1, PATIENCE, JumpingReactor, Station, close_down, frame
 from tests.unit.udp_rig import RecordingHost, log_lines
 
@@ -74,6 +82,20 @@ def test_what_does_not_leave_at_once_fails_in_the_reactor(reactor: JumpingReacto
     assert station.host.events == []
     reactor.until(lambda: station.host.events)
     assert [event[:2] for event in station.host.events] == [("lost", address)]
+
+
+@pytest.mark.parametrize("keepalive", [45, 0])
+def test_a_path_that_went_dead_is_found_out_by_the_system(reactor: JumpingReactor, keepalive: int) -> None:
+    """Idle connections are probed, and what nobody acknowledges ends one; at both ends."""
+    left, right = (Station(reactor, keepalive_secs=keepalive) for _ in range(2))
+    left.connect(right)
+    for station in (left, right):
+        (address,) = station.transport.connections()
+        opened = station.transport._open[address].transport.getHandle()
+        assert bool(opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is bool(keepalive)
+        assert not keepalive or opened.getsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE) == keepalive
+        assert opened.getsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT) == USER_TIMEOUT_SECS * 1000
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_second_connect_changes_nothing(reactor: JumpingReactor, pair: tuple[Station, Station]) -> None:
