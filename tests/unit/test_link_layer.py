@@ -336,6 +336,23 @@ def test_a_peer_that_already_uses_new_keys_is_met_again_when_its_answer_is_lost(
     exchange(net, small, large)
 
 
+def test_a_carrier_that_takes_no_strangers_takes_the_renewals_of_peers() -> None:
+    """As UDP that only dials (spec 04 section 15): who never was admitted there is not answered."""
+    net, small, large = linked()
+    large.layer._responder._accepts = lambda _transport: False
+    net.run(40)
+    before = small.peer(large).current
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.run(3)
+    assert small.peer(large).current is not before
+    exchange(net, small, large)
+    stranger = net.hosts["stranger"] = LinkHost("stranger", 9)
+    net.dial(stranger, large)
+    net.run(3)
+    assert list(large.layer.peers) == [small.identity.node_addr]
+    assert list(stranger.layer.peers) == []
+
+
 def test_the_source_of_an_authentic_frame_becomes_the_address() -> None:
     net, small, large = linked()
     (frame,) = small.layer.seal(small.peer(large), b"", [MESSAGE], 0, 0, net.now)
