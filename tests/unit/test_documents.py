@@ -48,3 +48,11 @@ def test_every_document_is_in_the_index() -> None:
 
 def test_the_readme_leads_to_the_index() -> None:
     assert INDEX in {path for path, _ in links(ROOT / "README.md")}
+
+
+def test_the_page_on_architecture_names_every_module_and_room() -> None:
+    page = (ROOT / "docs" / "design" / "architecture.md").read_text()
+    package = ROOT / "meshnode"
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert [name for name in sorted(modules | rooms) if f"`{name}`" not in page] == []
