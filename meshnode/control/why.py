@@ -71,6 +71,8 @@ class _Question:
         if self.hop == self.target:
             return "it is a direct peer"
         if self.target in self.view.node.router.neighbours:
+            if self.hop is None:
+                return "it is a direct peer whose link is silent: another way to it is being looked for"
             return "it is a direct peer, but a way around its link promises more"
         if self.theirs is None:
             return "its place in the tree is not known: a packet for it would start a lookup"
@@ -113,7 +115,7 @@ class _Question:
         return remaining is not None and self.theirs is not None and remaining < distance(self.ours, self.theirs)
 
     def _claims(self, neighbour: Neighbour) -> bool:
-        return neighbour.filter is not None and neighbour.filter & self.mask == self.mask
+        return neighbour.claims(self.mask)
 
     def _reason(self, neighbour: Neighbour, remaining: int | None) -> str:
         if neighbour.address == self.hop:

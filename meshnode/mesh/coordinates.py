@@ -13,6 +13,7 @@ Coordinates = list[NodeAddr]
 
 MAX_LENGTH = 128  # longer lists are not kept: they fit no common link, and strangers could fill our memory with them
 PATH_SHARE = 8
+FRESH_SECS = 2.0
 INFINITE = 1 << 62  # the distance between nodes of different trees; larger than any list could give
 
 
@@ -40,13 +41,17 @@ def lowest_common_ancestor(a: Coordinates, b: Coordinates) -> NodeAddr | None:
 
 @dataclass(slots=True)
 class CacheEntry:
-    """Times are monotonic seconds; `path_mtu` is None unless a lookup told it."""
+    """Times are monotonic seconds; `path_mtu` is None unless a lookup told it.
+
+    `vouched_at` is when the owner last said itself that it is there, minus infinity for what others claim.
+    """
 
     coordinates: Coordinates
     created: float
     last_used: float
     expires: float
     path_mtu: int | None = None
+    vouched_at: float = float("-inf")
 
 
 class CoordinateCache:
@@ -76,11 +81,19 @@ class CoordinateCache:
     def items(self) -> Iterator[tuple[NodeAddr, CacheEntry]]:
         return iter(self._entries.items())
 
-    def insert(self, owner: NodeAddr, coordinates: Coordinates, now: float, path_mtu: int | None = None) -> bool:
+    def insert(
+        self,
+        owner: NodeAddr,
+        coordinates: Coordinates,
+        now: float,
+        path_mtu: int | None = None,
+        vouched: bool = False,
+    ) -> bool:
         """Remember where `owner` is. Refused, with False, unless the list starts with `owner` and it is not ourselves.
 
-        Coordinates arrive unauthenticated: this keeps out the list a sender puts in place of one it does not know, and
-        lists deeper than any tree that ordinary links can carry.
+        Unless `vouched` for by the owner's signature or session, coordinates arrive unauthenticated: this keeps out the
+        list a sender puts in place of one it does not know, and lists deeper than any tree that ordinary links can
+        carry.
         """
         if owner == self._own or not 0 < len(coordinates) <= MAX_LENGTH or coordinates[0] != owner:
             return False
@@ -91,9 +104,12 @@ class CoordinateCache:
             entry = CacheEntry(coordinates, created=now, last_used=now, expires=now + self.ttl)
         elif entry.coordinates != coordinates:
             entry.coordinates = coordinates
+            entry.vouched_at = float("-inf")
         entry.last_used, entry.expires = now, now + self.ttl
         if path_mtu is not None:
             entry.path_mtu = path_mtu
+        if vouched:
+            entry.vouched_at = now
         self._entries[owner] = entry
         return True
 
@@ -118,6 +134,12 @@ class CoordinateCache:
         entry.last_used, entry.expires = now, now + self.ttl
         self._entries[owner] = entry
         return entry.coordinates
+
+    def distrust(self, owner: NodeAddr, now: float) -> None:
+        """Somebody contradicts what we know of `owner`: forget it, unless that is the owner's own recent word."""
+        entry = self._entries.get(owner)
+        if entry is not None and now - entry.vouched_at > FRESH_SECS:
+            self.remove(owner)
 
     def remove(self, owner: NodeAddr) -> None:
         entry = self._entries.pop(owner, None)

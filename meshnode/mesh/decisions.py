@@ -50,7 +50,8 @@ class Decisions:
 
         A peer that sends us what we would send back to it knows other coordinates of the destination than we do, and
         nobody can say whose are old. Passed to and fro until it has used up its hops, the datagram would help neither.
-        Without another way ours are forgotten: the signal that follows makes the source look and teach us anew.
+        Without another way ours are forgotten, if they are not the destination's own words of a moment ago: the signal
+        that follows makes the source look and teach us anew.
         """
         hop = self.next_hop(destination, now)
         if hop != came_from or hop is None:
@@ -61,7 +62,7 @@ class Decisions:
         coordinates = self._cache.get(destination, now)
         other = None if coordinates is None else self._nearest(coordinates, None, excluded=came_from)
         if other is None:
-            self._cache.remove(destination)
+            self._cache.distrust(destination, now)
         return other
 
     def forget(self) -> None:

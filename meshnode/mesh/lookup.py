@@ -64,6 +64,7 @@ class RecentRequest:
     """A request seen lately: where its answer goes."""
 
     from_peer: NodeAddr
+    origin: NodeAddr
     seen_at: float
     answered: bool = False
 
@@ -87,11 +88,15 @@ class PendingLookup:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A verified answer: where `target` is, and the smallest link MTU on the way if the answer told a usable one."""
+    """An answer: where `target` is, and the smallest link MTU on the way if the answer told a usable one.
+
+    Most are `signed` by the target; what a target says while it asks for us is only its claim.
+    """
 
     target: NodeAddr
     coordinates: Coordinates
     path_mtu: int | None
+    signed: bool = True
 
 
 class Backoff:
@@ -127,7 +132,8 @@ class Backoff:
 class RelayLimit:
     """Which requests of a peer are relayed: each origin's for a target once per interval, and so many for it in all.
 
-    An origin is only claimed, so what one peer asks does not count against what another one does.
+    An origin is only claimed, so what one peer asks does not count against what another one does. One that had its
+    answer may ask again at once: where it was sent was no good, since the target has moved meanwhile.
 
     After a change in the mesh many nodes ask for the same target at once; all but one would be left without an answer
     for seconds if they had to share one interval, as they do where the reference relays.
@@ -151,6 +157,10 @@ class RelayLimit:
             budget = TokenBucket(ORIGINS_AT_ONCE, ORIGINS_PER_SECOND, now)
         self._budgets[key] = budget
         return budget.allow(now)
+
+    def answered(self, target: NodeAddr, origin: NodeAddr, peer: NodeAddr) -> None:
+        """A request that was relayed had its answer."""
+        self._repeats.forget((peer, target, origin))
 
     def clear_repeats(self) -> None:
         """Let everybody ask again."""
@@ -351,7 +361,7 @@ class Lookups:
         elif not self._make_room(peer):
             counters.req_dedup_cache_full += 1
         else:
-            self.recent[request_id] = RecentRequest(peer, now)
+            self.recent[request_id] = RecentRequest(peer, request.origin, now)
             self._held[peer] += 1
             if request.target == self._identity.node_addr:
                 self._answer(request, peer, now)
@@ -387,7 +397,7 @@ class Lookups:
         if (
             request.origin in self.pending
         ):  # we are asking each other; its own answer, which is signed, goes before this
-            self.found.append(Found(request.origin, request.origin_coordinates, None))
+            self.found.append(Found(request.origin, request.origin_coordinates, None, signed=False))
         response = LookupResponse(
             request_id=request.request_id,
             target=request.target,
@@ -441,6 +451,7 @@ class Lookups:
             self._accept(response, now)
         elif not recent.answered:
             recent.answered = True
+            self._forward_limit.answered(response.target, recent.origin, recent.from_peer)
             self.counters.resp_forwarded += 1
             self._return(response, recent.from_peer)
 

@@ -252,7 +252,7 @@ class Router:
     def _drain_lookups(self, now: float) -> None:
         lookups = self.lookups
         for found in lookups.found:
-            self.coordinate_cache.insert(found.target, found.coordinates, now, found.path_mtu)
+            self.coordinate_cache.insert(found.target, found.coordinates, now, found.path_mtu, found.signed)
             self.events.append(CoordinatesLearned(found.target, found.path_mtu))
         self.events.extend(LookupFailed(target) for target in lookups.failed)
         lookups.found.clear()
@@ -473,7 +473,7 @@ class Router:
 
     def learn_coordinates(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> None:
         """Take coordinates that came with an authentic message of `owner`; an empty list says nothing."""
-        self.coordinate_cache.insert(owner, coordinates, now)
+        self.coordinate_cache.insert(owner, coordinates, now, vouched=True)
 
     @property
     def own_coordinates(self) -> Coordinates:

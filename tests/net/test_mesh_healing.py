@@ -23,7 +23,7 @@ from tests.rigs.waiting import pause, wait_until
 pytestmark = pytest.mark.net
 
 _START_LIMIT = 45.0
-_AIM, _ASSURED, _LIMIT = 5.0, 12.0, 60.0
+_AIM, _ASSURED, _LIMIT = 5.0, 10.0, 60.0
 _TREE_AIM = 10.0
 _ROUNDS = 8
 

@@ -163,6 +163,25 @@ def test_an_old_first_message_of_the_peer_cannot_keep_a_fresh_dial_from_working(
     assert "PeerDown" not in small.names() + large.names()
 
 
+@pytest.mark.parametrize("dialler", [0, 1], ids=["the smaller address dialled", "the larger address dialled"])
+@pytest.mark.parametrize("silent", [0, 1], ids=["the smaller one is silent", "the larger one is silent"])
+def test_probing_a_young_link_leaves_both_ends_with_keys_of_one_kind(dialler: int, silent: int) -> None:
+    """A first message on a young link is taken for a crossing dial by whoever dialled it, and for a rekey by no one."""
+    net, *hosts = pair()
+    net.dial(hosts[dialler], hosts[1 - dialler])
+    net.run(4)
+    mute = hosts[silent].name
+    net.wire = lambda source, target, frame: [] if source == mute and frame[0] == 0 else [frame]
+    net.run(3)
+    net.wire = lambda source, target, frame: [frame]
+    net.run(15)
+    for _ in range(20):
+        net.run(1)
+        exchange(net, *hosts)
+    assert all("PeerDown" not in host.names() for host in hosts)
+    assert [host.layer.counters.unknown_index for host in hosts] == [0, 0]
+
+
 def test_a_replayed_first_message_makes_no_peer() -> None:
     net, small, large = pair()
     net.dial(small, large)

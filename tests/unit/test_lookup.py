@@ -379,6 +379,18 @@ def test_repeated_requests_are_held_in_check(request_id: int, now: float, counte
     assert getattr(rig.counters, counter) == before + 1
 
 
+def test_whoever_had_an_answer_may_ask_again_at_once() -> None:
+    """The target was not there any more; to wait would leave two that talk without a way for seconds."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    rig.request(77)
+    rig.request(78, now=0.1)
+    assert (rig.counters.req_forwarded, rig.counters.req_forward_rate_limited) == (1, 1)
+    rig.lookups.response(answer(77, 65535).encode()[1:], 0.2)
+    rig.request(79, now=0.3)
+    assert (rig.counters.req_forwarded, rig.counters.req_forward_rate_limited) == (2, 1)
+
+
 def test_a_spent_request_goes_no_further() -> None:
     rig = Rig()
     rig.reach(PARENT.node_addr, FAR.node_addr)

@@ -212,7 +212,7 @@ class Lookup(RuleBasedStateMachine):
         if seen or self.rig.counters.req_dedup_cache_full > full:
             assert sent == []
             return
-        self.remembered[number] = RecentRequest(peer, self.now)
+        self.remembered[number] = RecentRequest(peer, origin, self.now)
         if wanted == ME.node_addr:
             self.check_answer(sent, peer, number)
         else:

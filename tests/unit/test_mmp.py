@@ -150,6 +150,18 @@ def test_session_intervals_follow_the_round_trip_time() -> None:
     assert seen == vector["initial_then_each"]
 
 
+def test_a_report_due_a_moment_after_a_look_does_not_wait_for_the_next() -> None:
+    """Looks are a second apart and clocks are not exact; two seconds without a word look like a dead link."""
+    schedule = ReportSchedule("link")
+    for _ in range(6):
+        schedule.update(1000)
+    assert schedule.take_sender(10.0)
+    assert schedule.take_receiver(10.0)
+    assert schedule.take_sender(10.9999)
+    assert schedule.take_receiver(10.9999)
+    assert not schedule.take_sender(11.9)
+
+
 def test_failing_sends_stretch_a_sessions_sender_reports_up_to_32_times() -> None:
     schedule = ReportSchedule("session")
     assert schedule.take_sender(0.0)

@@ -391,13 +391,27 @@ def test_coordinates_that_only_lead_back_are_forgotten_and_asked_for() -> None:
     node = Node(4, [1])
     node.hear(1, 0)
     target = ADDRESSES[6]
-    node.router.coordinate_cache.insert(target, [target, ADDRESSES[0]], node.now)
+    node.router.learn_coordinates(target, [target, ADDRESSES[0]], node.now)
+    node.pass_time(2.1)
     assert node.router.next_hop(target, node.now) == ADDRESSES[1]
     assert node.router.onward_hop(target, ADDRESSES[1], node.now) is None
     assert node.router.coordinates_for(target, node.now) is None
     signal = node.router.routing_error(target, b"", 0, node.now)
     assert signal is not None
     assert parse_signal(signal[4:]) == CoordinatesRequired(target, ADDRESSES[4])
+
+
+def test_what_the_destination_said_just_now_is_not_given_up_for_an_old_notion_of_somebody_else() -> None:
+    node = Node(4, [1])
+    node.hear(1, 0)
+    target = ADDRESSES[6]
+    place = [target, ADDRESSES[0]]
+    node.router.learn_coordinates(target, place, node.now)
+    assert node.router.onward_hop(target, ADDRESSES[1], node.now) is None
+    assert node.router.next_hop(target, node.now) == ADDRESSES[1]
+    node.router.coordinate_cache.insert(target, [target, ADDRESSES[1], ADDRESSES[0]], node.now)  # anybody's claim
+    assert node.router.onward_hop(target, ADDRESSES[1], node.now) is None
+    assert node.router.coordinates_for(target, node.now) is None
 
 
 def lose(node: Node, peer: int) -> None:

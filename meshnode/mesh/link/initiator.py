@@ -16,7 +16,7 @@ from .responder import MIN_REKEY_AGE
 from .table import LinkTable
 
 _REKEY_DAMPENING = 30.0
-_PROBE_GAP = 1.0
+_LATER_PROBE_GAP = 1.0
 _LOST_ANSWER_SECS = 1.0
 _CURE_GAP = 60.0
 
@@ -67,6 +67,17 @@ class Initiator:
         """Start a rekey of `peer`, unless one is in flight."""
         if peer.rekey is None:
             peer.rekey = self._begin(peer.identity, peer.path, peer, now)
+
+    def probe(self, peer: PeerLink, now: float) -> None:
+        """Ask a silent peer for a sign of life, at short intervals: with a rekey, that in flight if there is one."""
+        self.rekey(peer, now)
+        if peer.rekey is not None:
+            peer.rekey.next_resend = min(peer.rekey.next_resend, now + self._probe_gap(peer))
+
+    @staticmethod
+    def _probe_gap(peer: PeerLink) -> float:
+        """Seconds until a silent peer is asked again; one that answered nothing so far need not be hurried."""
+        return _LATER_PROBE_GAP if peer.distrusted else peer.trust.probe_gap(peer.measurement.srtt_ms)
 
     def path_opened(self, path: Path, now: float) -> None:
         """The connection `path` stands for is open: send what waited for it, and again what was sent into the void."""
@@ -183,13 +194,28 @@ class Initiator:
                     table.move(peer, path)
                 table.spoke(peer, now)
             peer.last_heard = now
-            table.cut_over(peer, epoch, now)
+            self._take_up(peer, epoch, handshake.started, now)
             table.heartbeat(peer, now)
         elif table.identity.node_addr < peer.node_addr and not peer.current.initiator:
             table.swap(peer, epoch, now)
             table.remember_reply(peer, None)
         else:
             table.keep(peer, epoch, now)
+
+    def _take_up(self, peer: PeerLink, epoch: LinkEpoch, asked_at: float, now: float) -> None:
+        """Use the keys of a rekey as the peer does, which takes one of a young link it dialled for a crossing dial.
+
+        Only a probe of a silent peer can be that early (spec 01 sections 7.4 and 7.5). A peer that never spoke under
+        the present keys has none to go back to.
+        """
+        table, present = self._table, peer.current
+        dialled_us = not present.initiator and not peer.rekeys and present.window.highest >= 0
+        if not dialled_us or asked_at - peer.established_at >= MIN_REKEY_AGE:
+            table.cut_over(peer, epoch, now)
+        elif peer.node_addr < table.identity.node_addr:
+            table.keep(peer, epoch, now)
+        else:
+            table.swap(peer, epoch, now)
 
     def _resolve_crossing(self, peer: PeerLink, now: float) -> None:
         """Our dial completed while a first message of the peer is answered: the smaller address's handshake survives.
@@ -242,14 +268,14 @@ class Initiator:
         return deadline
 
     def _resend(self, handshake: Handshake, now: float) -> None:
-        if handshake.peer is not None:
-            handshake.path = handshake.peer.path
+        peer = handshake.peer
+        if peer is not None:
+            handshake.path = peer.path
         self._table.outbound.append((handshake.path, handshake.frame))
-        if handshake.peer is not None and handshake.peer.doubtful:
-            self._seek(handshake.peer, handshake.peer.alternatives, now)
         handshake.resent(self._table.settings.rate_limit, now)
-        if handshake.peer is not None and handshake.peer.doubtful:
-            handshake.next_resend = min(handshake.next_resend, now + _PROBE_GAP)
+        if peer is not None and peer.doubtful:
+            self._seek(peer, peer.alternatives, now)
+            handshake.next_resend = min(handshake.next_resend, now + self._probe_gap(peer))
 
     def _give_up(self, handshake: Handshake) -> None:
         self.forget(handshake)

@@ -12,7 +12,7 @@ from .epoch import LinkEpoch, Opened
 from .events import Path
 from .handshake import Handshake
 from .mtu_probe import MtuProbe
-from .trust import Trust
+from .trust import SILENCE_WITHOUT_REPORTS, Trust
 
 UNLIMITED = 65535
 
@@ -43,7 +43,8 @@ class PeerLink:
 
     Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
     rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes. A `doubtful` peer
-    is being probed because it is silent, also at its `alternatives`, a `distrusted` one did not answer that either. A
+    is being probed, since `probed_at`, because it is silent, also at its `alternatives`, a `distrusted` one did not
+    answer that either. A
     `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of life. `refused`
     counts the frames for its keys that did not open, or came again, since one did. `mtu_limit` is the
     longest frame that gets through, if that is less than the transport promises.
@@ -79,6 +80,7 @@ class PeerLink:
         "packets_sent",
         "path",
         "path_heard",
+        "probed_at",
         "promoted_at",
         "refused",
         "rekey",
@@ -125,6 +127,7 @@ class PeerLink:
         self.rekeys = 0
         self.jitter = jitter
         self.trust = Trust()
+        self.probed_at = float("-inf")
         self.doubtful = self.distrusted = False
         self.mtu_probe: MtuProbe | None = None
         self.mtu_limit = UNLIMITED
@@ -180,10 +183,21 @@ class PeerLink:
         """Whether a link that should speak has not, for longer than its own rhythm and round trip explain."""
         return now - self.last_heard >= self.trust.patience(self.measurement.srtt_ms)
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether its present silence is being probed."""
+        return self.probed_at > self.last_heard
+
     def is_broken(self, now: float) -> bool:
         """Whether probing was in vain, or the peer does not hear us."""
         return now >= self.broken_at() or self.trust.is_deaf(self.measurement.srtt_ms, now)
 
     def broken_at(self) -> float:
-        """When probing must have had an answer, if nothing is heard until then."""
-        return self.last_heard + self.trust.broken_after(self.measurement.srtt_ms)
+        """When probing must have had an answer, if nothing is heard until then; infinity without any probe.
+
+        Counted from the first probe, not from the silence: it may be us who did not listen in time.
+        """
+        if not self.is_probed:
+            return float("inf")
+        answered_at = self.probed_at + self.trust.probe_time(self.measurement.srtt_ms)
+        return answered_at if self.trust.expectant else max(answered_at, self.last_heard + SILENCE_WITHOUT_REPORTS)

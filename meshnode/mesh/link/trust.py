@@ -7,12 +7,13 @@ this to us; nothing of it shows on the wire).
 
 from __future__ import annotations
 
-MIN_SILENCE = 2.5
-"""Seconds without a frame after which a link that should speak is probed."""
+MIN_SILENCE = 2.25
+"""Seconds without a frame after which a link that should speak is probed: two reports did not come."""
 
 MAX_SILENCE = 5.0
 SILENCE_WITHOUT_REPORTS = 16.0  # such a peer may say no more than a Heartbeat every 10 or 11 s
-PROBE_TIME = 2.0
+PROBE_TIME = 1.2
+PROBE_GAP = 0.4
 DEAFNESS = 8.0
 DEAF_REPORTS = 6
 
@@ -48,12 +49,13 @@ class Trust:
             pause = min(pause, MAX_SILENCE)
         return max(MIN_SILENCE, pause, 4 * (srtt_ms or 0.0) / 1000)
 
-    def broken_after(self, srtt_ms: float | None) -> float:
-        """Seconds of silence after which probing the peer must have had an answer."""
-        patience = self.patience(srtt_ms)
-        if not self.expectant:
-            patience = max(patience, SILENCE_WITHOUT_REPORTS)
-        return patience + max(PROBE_TIME, 2 * (srtt_ms or 0.0) / 1000)
+    def probe_time(self, srtt_ms: float | None) -> float:
+        """Seconds within which a peer that is there answers one of the probes."""
+        return max(PROBE_TIME, 4 * (srtt_ms or 0.0) / 1000)
+
+    def probe_gap(self, srtt_ms: float | None) -> float:
+        """Seconds between the probes of that time."""
+        return max(PROBE_GAP, (srtt_ms or 0.0) / 1000)
 
     def is_deaf(self, srtt_ms: float | None, now: float) -> bool:
         """Whether a peer that should report about what it hears of us has not for long."""

@@ -19,6 +19,7 @@ _NUDGE_AFTER = 0.25
 _SIGNS_OF_LIFE = 3
 _REFUSED_FRAMES = 2
 _REFUSED_SECS = 5.0
+_FRESH_KEYS_SECS = 2.0
 _SOUNDINGS = 5
 _SOUNDING_GAP = 0.15
 MESSAGE_OVERHEAD = 36
@@ -134,7 +135,10 @@ class Watch:
         silent = peer.is_silent(now)
         if silent and self._is_led_astray(peer, now) and self._initiator.cure(peer, now):
             return
-        if (silent or peer.distrusted) and peer.rekey is None:
+        if silent and not peer.is_probed:
+            peer.probed_at = now
+            self._initiator.probe(peer, now)
+        elif (silent or peer.distrusted) and now - peer.established_at >= _FRESH_KEYS_SECS:
             self._initiator.rekey(peer, now)
         if not peer.distrusted and peer.is_broken(now):
             peer.trust.lose(now)

@@ -9,6 +9,8 @@ MeasurementKind = Literal["link", "session"]
 
 QUICK_UPDATES = 5  # a young link may report five times as often
 MAX_BACKOFF_SHIFT = 5
+SLACK = 0.05
+"""Reports are looked at once a second; one due a moment after such a look must not wait for the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,14 @@ class ReportSchedule:
     def take_sender(self, now: float) -> bool:
         """Whether a SenderReport may leave now; if so, its next interval starts."""
         interval = self.sender_ms << min(self.failures, MAX_BACKOFF_SHIFT)
-        if self._sender_at is not None and now - self._sender_at < interval / 1000:
+        if self._sender_at is not None and now - self._sender_at < interval / 1000 - SLACK:
             return False
         self._sender_at = now
         return True
 
     def take_receiver(self, now: float) -> bool:
         """Whether a ReceiverReport may leave now; if so, its next interval starts."""
-        if self._receiver_at is not None and now - self._receiver_at < self.receiver_ms / 1000:
+        if self._receiver_at is not None and now - self._receiver_at < self.receiver_ms / 1000 - SLACK:
             return False
         self._receiver_at = now
         return True
