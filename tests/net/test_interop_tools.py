@@ -15,6 +15,7 @@ from tests.rigs.labs import Lab, Pair, chain
 from tests.rigs.meshctl import meshctl
 from tests.rigs.nodes import Node
 from tests.rigs.screens import Screen
+from tests.rigs.waiting import wait_until
 
 pytestmark = [pytest.mark.net, pytest.mark.interop, pytest.mark.program("tmux")]
 
@@ -117,15 +118,64 @@ def test_every_screen_of_their_monitor_fills(nodes: list[Node], size: tuple[int,
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Iterator[Node]:
-    """A reference daemon that is a peer of ours."""
+def pair() -> Iterator[Pair]:
+    """One of ours and a reference daemon, peers of each other that have talked."""
     with Lab() as lab:
         pair = Pair(lab, right=reference.program()).left_dials()
         for node in (pair.right, pair.left):
             node.start()
             node.wait_ready(60)
         pair.wait_connected(deadline=30)
-        yield pair.right
+        traffic.first_echo(pair.left.host, pair.right.address)
+        traffic.ping(pair.left.host, pair.right.address, count=3)
+        wait_until(lambda: _is_measured(pair), 20, "both have measured link and session", interval=0.2)
+        yield pair
+
+
+def _is_measured(pair: Pair) -> bool:
+    """Whether every optional figure of both is there; the reference shows what was so at its last tick."""
+    for node in (pair.left, pair.right):
+        quality = node.ask("show_mmp")
+        (link,), sessions = quality["peers"], quality["sessions"]
+        if "srtt_ms" not in link["link_layer"] or not sessions or "smoothed_loss" not in sessions[0]["session_layer"]:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def theirs(pair: Pair) -> Node:
+    return pair.right
+
+
+def missing(theirs: Any, ours: Any, place: str) -> Iterator[str]:
+    """Where ours has not what theirs has: a key, a row, or a value of the same kind."""
+    if isinstance(theirs, dict):
+        for key, value in theirs.items():
+            if not isinstance(ours, dict) or key not in ours:
+                yield f"{place}.{key}"
+            else:
+                yield from missing(value, ours[key], f"{place}.{key}")
+    elif isinstance(theirs, list) and theirs:
+        if not isinstance(ours, list) or not ours:
+            yield f"{place}[]"
+        else:
+            yield from missing(theirs[0], ours[0], f"{place}[]")
+    elif not _alike(theirs, ours):
+        yield f"{place}: {theirs!r} and {ours!r}"
+
+
+def _alike(theirs: Any, ours: Any) -> bool:
+    """Whether the tools read both in the same way; where a fraction is possible a whole number is fine, not else."""
+    if theirs is None or ours is None:
+        return True
+    return type(theirs) is type(ours) or (isinstance(theirs, float) and type(ours) is int)
+
+
+@pytest.mark.parametrize("what", [*SHOWN, *OTHERS])
+def test_their_tool_prints_of_ours_what_it_prints_of_theirs(pair: Pair, what: str) -> None:
+    words = what.split() if what in OTHERS else ["show", what]
+    wanted, got = ask(pair.right, *words), ask(pair.left, *words)
+    assert list(missing(wanted, got, "")) == []
 
 
 @pytest.mark.parametrize("what", [what for what in VIEWS if what != "native-flows"])
