@@ -6,6 +6,7 @@ Wrong key, wrong port, a firewall, an access list, a clock, a narrow path.
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -98,9 +99,7 @@ def test_a_closed_door_is_named_on_the_side_that_closed_it(lab: Lab) -> None:
 @pytest.mark.program("faketime")
 def test_a_clock_that_is_off_is_named_and_keeps_nobody_apart(lab: Lab) -> None:
     """Nothing of a link needs a clock; who dates an announce tomorrow has a wrong one, which other things mind."""
-    ours = our_program()
-    tomorrow = Program("tomorrow", f"env DONT_FAKE_MONOTONIC=1 faketime -f +86400s {ours.template}")
-    pair = Pair(lab, right=tomorrow, settings=_NO_TUN).left_dials().start()
+    pair = Pair(lab, right=_tomorrow(), settings=_NO_TUN).left_dials().start()
     left = pair.left
 
     def said() -> list[str]:
@@ -108,6 +107,14 @@ def test_a_clock_that_is_off_is_named_and_keeps_nobody_apart(lab: Lab) -> None:
 
     (text,) = wait_until(said, 20, "the clock is named", interval=0.5)
     assert re.fullmatch(r"the clock of right is (at least )?(23h59m|1d00h) ahead of this one", text)
+
+
+def _tomorrow() -> Program:
+    """Our node with a wall clock a day ahead. The program faketime would fork, and leave it behind."""
+    asked = ["faketime", "-f", "+0s", "printenv", "LD_PRELOAD"]
+    library = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    preload = f"env LD_PRELOAD={library} FAKETIME=+86400s DONT_FAKE_MONOTONIC=1"
+    return Program("tomorrow", f"{preload} {our_program().template}")
 
 
 def test_a_path_that_swallows_long_frames_is_named(lab: Lab, measured: Callable[[str], None]) -> None:
