@@ -8,14 +8,15 @@ from typing import ClassVar
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.announce import AnnounceExchange
-from meshnode.mesh.bloom import BloomCounters, FilterExchange, member_mask
+from meshnode.mesh.bloom import BloomCounters, FilterExchange
 from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
 from meshnode.mesh.decisions import Decisions
+from meshnode.mesh.error_signals import ErrorSignals
+from meshnode.mesh.hints import Hints
 from meshnode.mesh.lookup import LookupCounters, Lookups
 from meshnode.mesh.mmp.quality import CostRange
 from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
 from meshnode.mesh.next_hop import RouteClass, classify
-from meshnode.mesh.rate_limit import IntervalLimiter
 from meshnode.mesh.router_events import (
     CoordinatesChanged,
     CoordinatesLearned,
@@ -25,16 +26,11 @@ from meshnode.mesh.router_events import (
 )
 from meshnode.mesh.settings import MeshSettings
 from meshnode.mesh.tree import Tree, TreeCounters
-from meshnode.mesh.warming import FLAG_COORDINATES, FLAG_UNENCRYPTED, Verdict, examine
-from meshnode.wire.signals import CoordinatesRequired, MtuExceeded, PathBroken
 
 TREE_ANNOUNCE, FILTER_ANNOUNCE, LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x10, 0x20, 0x30, 0x31
 SECOND_LOOK = 0.7
-SIGNAL_INTERVAL = 0.1
-SIGNAL_MEMORY = 10.0
 MAX_MISSED = 256
 MISSED_MEMORY = 15.0
-DATAGRAM_HEADER = 35  # as counted: without the link message type byte
 
 __all__ = [
     "CoordinatesChanged",
@@ -54,8 +50,6 @@ class RouterCounters:
     tree: TreeCounters
     bloom: BloomCounters
     lookup: LookupCounters
-    warm_malformed_packets: int = 0
-    warm_malformed_bytes: int = 0
 
 
 class Router:
@@ -101,8 +95,11 @@ class Router:
         self.lookups = Lookups(identity, settings.lookup, entropy, identity_of, self, self.refused)
         self.coordinate_cache = CoordinateCache(self.me, settings.cache.coord_size, settings.cache.coord_ttl_secs)
         self.counters = RouterCounters(self.tree.counters, self.filters.counters, self.lookups.counters)
-        self._signals: IntervalLimiter[tuple[NodeAddr, NodeAddr]] = IntervalLimiter(SIGNAL_INTERVAL, SIGNAL_MEMORY)
         self._decisions = Decisions(self.tree, self.neighbours, self.coordinate_cache, link_cost, cost_range)
+        self.hints = Hints(self.me, self.neighbours, self.coordinate_cache, self._decisions, self.refused)
+        self.warm = self.hints.warm
+        self.signals = ErrorSignals(self.me, self.neighbours, self.coordinate_cache, self.refused)
+        self.routing_error, self.mtu_error = self.signals.routing_error, self.signals.mtu_error
         self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
         self._reevaluated_at: float | None = None
         self._second_look_at: float | None = None
@@ -117,14 +114,6 @@ class Router:
             neighbour = self.neighbours[peer.node_addr] = Neighbour(peer, link_mtu)
         neighbour.link_mtu = link_mtu
         self._greet(neighbour, now)
-
-    def peer_replaced(self, peer: PeerIdentity, link_mtu: int, now: float, wall: float) -> None:
-        """A new link took the place of the one we had: the declaration stays valid, the filter does not (3.11)."""
-        old = self.neighbours.get(peer.node_addr)
-        neighbour = Neighbour(peer, link_mtu, position=None if old is None else old.position)
-        self.neighbours[peer.node_addr] = neighbour
-        self._greet(neighbour, now)
-        self.filters.mark_changed(excluded=peer.node_addr)
 
     def peer_down(self, address: NodeAddr, now: float, wall: float) -> None:
         """The link to a peer is gone. Unknown addresses are ignored."""
@@ -422,55 +411,6 @@ class Router:
             if now - since > MISSED_MEMORY or (self.lookups.can_ask(target) and self.lookups.start(target, now)):
                 del self._missed[target]
 
-    def warm(
-        self, payload: bytes, offset: int, source: NodeAddr, destination: NodeAddr, now: float, peer: NodeAddr = b""
-    ) -> bool:
-        """Learn coordinates from the session message at `offset` of `payload`, passing through or for us.
-
-        `peer` is who handed it over. False means: drop this datagram, it would harm a node further on (spec 03 section
-        6.3).
-        """
-        if len(payload) >= offset + 4 and not payload[offset] and not payload[offset + 1] & FLAG_COORDINATES:
-            return True
-        verdict, source_path, destination_path = examine(payload, offset)
-        if verdict is Verdict.CARRIES:
-            if destination != self.me:
-                self._learn(source, source_path, peer, now)
-                self._learn(destination, destination_path, peer, now)
-            elif payload[offset] and self._decisions.is_stranded(source, now):  # what we know of it is no use, if any
-                self._learn(source, source_path, peer, now)
-        elif verdict is not Verdict.PLAIN:
-            self.counters.warm_malformed_packets += 1
-            self.counters.warm_malformed_bytes += DATAGRAM_HEADER + len(payload) - offset
-        return verdict is not Verdict.POISONOUS
-
-    def _learn(self, owner: NodeAddr, coordinates: Coordinates, peer: NodeAddr, now: float) -> None:
-        """Take an unauthenticated hint, unless its bringer has taught us too many places lately."""
-        neighbour = self.neighbours.get(peer)
-        known = neighbour is None or owner in self.coordinate_cache
-        if not (known or (neighbour is not None and neighbour.budget.places.allow(now))):
-            self.refused.places += 1
-        elif neighbour is not None and self._contradicts_filters(owner, coordinates, now):
-            self.refused.false_places += 1
-        else:
-            self.coordinate_cache.insert(owner, coordinates, now)
-
-    def _contradicts_filters(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> bool:
-        """Whether a hint would lead to a peer that does not claim to reach `owner`, away from one that does.
-
-        Anybody can send in another's name and say that it lives behind himself. What peers announce about who is
-        behind them contradicts that, as long as they agree with the place we know.
-        """
-        present = self.coordinate_cache.get(owner, now)
-        if present is None or present == coordinates or not coordinates or owner in self.neighbours:
-            return False
-        before, after = (self._decisions.hop_by(path) for path in (present, coordinates))
-        return before != after and self._claims(before, owner) and not self._claims(after, owner)
-
-    def _claims(self, hop: NodeAddr | None, owner: NodeAddr) -> bool:
-        neighbour = None if hop is None else self.neighbours.get(hop)
-        return neighbour is not None and neighbour.claims(member_mask(owner))
-
     def learn_coordinates(self, owner: NodeAddr, coordinates: Coordinates, now: float) -> None:
         """Take coordinates that came with an authentic message of `owner`; an empty list says nothing."""
         self.coordinate_cache.insert(owner, coordinates, now, vouched=True)
@@ -486,61 +426,6 @@ class Router:
 
     def forget_coordinates(self, destination: NodeAddr) -> None:
         self.coordinate_cache.remove(destination)
-
-    # Signals (spec 03 section 10.2): payloads for the source of a datagram that could not be forwarded
-
-    def routing_error(
-        self,
-        destination: NodeAddr,
-        payload: bytes,
-        offset: int,
-        now: float,
-        source: NodeAddr = b"",
-        peer: NodeAddr = b"",
-    ) -> bytes | None:
-        """The signal for a transit datagram without next hop; None when none is due.
-
-        `payload` at `offset` is the session message of `source`, handed over by `peer`, that could not be forwarded;
-        signals are not answered.
-        """
-        if not self._signal_due(destination, payload, offset, now, source, peer):
-            return None
-        coordinates = self.coordinate_cache.get(destination, now)
-        if coordinates is None:
-            return CoordinatesRequired(destination, self.me).encode()
-        return PathBroken(destination, self.me, coordinates).encode()
-
-    def mtu_error(
-        self,
-        destination: NodeAddr,
-        payload: bytes,
-        offset: int,
-        mtu: int,
-        now: float,
-        source: NodeAddr = b"",
-        peer: NodeAddr = b"",
-    ) -> bytes | None:
-        """The signal for a transit datagram that the outgoing transport refused as larger than `mtu`; None as above."""
-        if not self._signal_due(destination, payload, offset, now, source, peer):
-            return None
-        return MtuExceeded(destination, self.me, min(mtu, 65535)).encode()
-
-    def _signal_due(
-        self, destination: NodeAddr, payload: bytes, offset: int, now: float, source: NodeAddr, peer: NodeAddr
-    ) -> bool:
-        """At most one signal per interval for a source and a destination, and only so many for one peer in all.
-
-        The specification's limit per destination alone would let anybody use up the signals others need.
-        """
-        if len(payload) >= offset + 2 and not payload[offset] & 0x0F and payload[offset + 1] & FLAG_UNENCRYPTED:
-            return False
-        if not self._signals.allow((source, destination), now):
-            return False
-        neighbour = self.neighbours.get(peer)
-        if neighbour is None or neighbour.budget.signals.allow(now):
-            return True
-        self.refused.signals += 1
-        return False
 
 
 def _announce_pending(neighbour: Neighbour) -> bool:

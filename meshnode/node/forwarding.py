@@ -105,8 +105,8 @@ class Forwarding:
         """Learn coordinates carried in the clear; datagrams that would harm the next node are left out."""
         warm, hands = self._router.warm, peer.node_addr
         sound = [p for p in plaintexts if warm(p, _HEADER_SIZE, source, destination, now, hands)]
-        self.counters.warm_malformed_packets = self._router.counters.warm_malformed_packets
-        self.counters.warm_malformed_bytes = self._router.counters.warm_malformed_bytes
+        self.counters.warm_malformed_packets = self._router.hints.malformed_packets
+        self.counters.warm_malformed_bytes = self._router.hints.malformed_bytes
         return sound
 
     # -- transit

@@ -238,7 +238,7 @@ ROUTING = (
         "`lookup.req_forward_rate_limited`",
     ),
     Row(
-        ("router.lookups._forward_limit._repeats._admitted", "router._signals._admitted"),
+        ("router.lookups._forward_limit._repeats._admitted", "router.signals._intervals._admitted"),
         "when something was last relayed or signalled",
         "4,096",
         at_most(4096),

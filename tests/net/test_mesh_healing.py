@@ -55,9 +55,11 @@ def _heals(mesh: Mesh, echoes: Echoes, without: Sequence[Node | Cable], what: st
 
 
 def _settles(mesh: Mesh, without: Sequence[Node | Cable], what: str, measured: Measured) -> None:
+    """Assert that soon after the last answer, which came in time, every part names its root."""
     seconds = max(mesh.wait_one_root(part, _LIMIT) for part in mesh.parts(without))
     late = "" if seconds <= _TREE_AIM else f"  LATE, the aim is {_TREE_AIM:g} s"
     measured(f"{what}: the tree names its roots right {seconds:.2f} s after the last answer{late}")
+    assert seconds <= _TREE_AIM
 
 
 def _returns(mesh: Mesh, echoes: Echoes, node: Node, measured: Measured) -> None:

@@ -12,7 +12,7 @@ from tests.rigs.meshes import Edge, Mesh
 
 pytestmark = pytest.mark.net
 
-_AIM = 5.0
+_AIM, _ASSURED = 5.0, 10.0
 _LIMIT = 45.0  # a busy machine with two cores starts ten nodes at once
 _SHAPES = {
     "chain of 5": meshes.row(5),
@@ -39,6 +39,7 @@ def _all_pairs_answer(lab: Lab, edges: list[Edge], measured: Callable[[str], Non
     late = "" if answers.slowest <= _AIM else f"  LATE, the aim is {_AIM:g} s"
     measured(f"all nodes up after {up:.1f} s, then {answers}{late}")
     assert steady == {}
+    assert answers.slowest <= _ASSURED * (1 + len(mesh.nodes) // 12), answers.latest()
     return mesh
 
 
@@ -87,3 +88,4 @@ def test_a_node_that_joins_late_is_found_by_all(lab: Lab, measured: Callable[[st
         sweeps.introduce(mesh.nodes)
         answers = echoes.all_answer([pair for pair in mesh.pairs() if late in pair], _LIMIT)
     measured(f"the tenth: {answers}")
+    assert answers.slowest <= _ASSURED, answers.latest()

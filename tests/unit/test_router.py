@@ -91,7 +91,8 @@ def test_a_stale_announce_says_nothing_about_a_clock() -> None:
 def test_a_peer_that_came_back_is_dated_anew() -> None:
     node = Node(3, [1])
     node.hear(1, 0, date=WALL + 7200)
-    node.router.peer_replaced(NODES[1].peer, 1472, node.now, WALL)
+    node.router.peer_down(ADDRESSES[1], node.now, WALL)
+    node.up(1)
     assert clock_of(node, 1) is None
 
 
@@ -278,20 +279,6 @@ def test_losing_another_peer_refreshes_filters_only() -> None:
     node.router.peer_down(ADDRESSES[4], node.now, WALL)
     node.pass_time(0)
     assert node.said() == [(1, FILTER)]
-
-
-def test_a_replaced_link_keeps_the_declaration_and_forgets_the_filter() -> None:
-    node = Node(3, [1])
-    node.hear(1, 0, sequence=9)
-    node.hear_filter(1, [0, 1], sequence=9)
-    node.router.peer_replaced(NODES[1].peer, 1280, node.now, WALL)
-    neighbour = node.router.neighbours[ADDRESSES[1]]
-    assert neighbour.position is not None
-    assert neighbour.position.sequence == 9
-    assert (neighbour.filter, neighbour.filter_sequence, neighbour.link_mtu) == (None, 0, 1280)
-    assert node.said()[-1] == (1, TREE)
-    node.hear_filter(1, [0], sequence=1)
-    assert node.router.counters.bloom.accepted == 2
 
 
 def test_a_resolved_cross_connection_greets_again_and_keeps_what_is_known() -> None:
@@ -530,22 +517,22 @@ def test_other_messages_teach_nothing_and_pass(payload: bytes) -> None:
     router = Node(3, []).router
     assert router.warm(payload, 0, addr(21), addr(22), 0.0)
     assert len(router.coordinate_cache) == 0
-    assert router.counters.warm_malformed_packets == 0
+    assert router.hints.malformed_packets == 0
 
 
 @pytest.mark.parametrize("payload", [b"\0\5" + bytes(40), b"\x10\1" + bytes(40), b"\0\1" + bytes(25)])
 def test_malformed_claims_are_counted_and_pass(payload: bytes) -> None:
     router = Node(3, []).router
     assert router.warm(payload, 0, addr(21), addr(22), 0.0)
-    assert router.counters.warm_malformed_packets == 1
-    assert router.counters.warm_malformed_bytes == 35 + len(payload)
+    assert router.hints.malformed_packets == 1
+    assert router.hints.malformed_bytes == 35 + len(payload)
 
 
 @pytest.mark.parametrize("payload", [b"\0\1\0\0", b"\0\1" + bytes(9), b"\x10\5\0\0"])
 def test_stubs_that_would_end_a_node_further_on_are_refused(payload: bytes) -> None:
     router = Node(3, []).router
     assert not router.warm(payload, 0, addr(21), addr(22), 0.0)
-    assert router.counters.warm_malformed_packets == 1
+    assert router.hints.malformed_packets == 1
 
 
 def test_a_senders_own_coordinates_in_place_of_the_destinations_are_ignored() -> None:
