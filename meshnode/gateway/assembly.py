@@ -16,6 +16,11 @@ from .names import GatewayNames
 from .plan import GatewayError, endpoint, plan
 from .proxy import Proxy, ProxyError
 
+_NO_IPV4 = (
+    "hosts without IPv6 are not served: nftables cannot translate between IPv4 and IPv6; "
+    "give them a proxy with meshnode.gateway.proxy"
+)
+
 
 class LocalNetwork:
     """Starts and stops what the configuration asks for. `log(level, text)` takes lines for the operator.
@@ -53,14 +58,16 @@ class LocalNetwork:
         except GatewayError:
             self._stop_proxies()
             raise
+        if self.gateway is not None and not self.proxies:
+            self._log("info", _NO_IPV4)
         if self.proxies:
             self._log("info", f"proxy into the mesh at {', '.join(self._listen)}; browsers: http://HOST:PORT/proxy.pac")
 
-    async def stop(self) -> None:
-        """Take everything back."""
+    async def stop(self, *, keep: bool = False) -> None:
+        """Take everything back; with `keep` leave the kernel as it is, for a run that follows."""
         self._stop_proxies()
         if self.gateway is not None:
-            await self.gateway.stop()
+            await self.gateway.stop(keep=keep)
 
     def _stop_proxies(self) -> None:
         for proxy in self.proxies:

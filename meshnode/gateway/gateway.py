@@ -87,8 +87,8 @@ class Gateway:
         running.addErrback(lambda reason: self._log("error", f"mappings are not looked after: {reason.value}"))
         self._log("info", f"fips-gateway running: {self._describe()}")
 
-    async def stop(self) -> None:
-        """Stop serving and take everything back."""
+    async def stop(self, *, keep: bool = False) -> None:
+        """Stop serving and take everything back; with `keep` leave the kernel as it is, for a run that follows."""
         if self._ticks.running:
             self._ticks.stop()
         self._listener.stop()
@@ -96,6 +96,10 @@ class Gateway:
         if self._control is not None:
             await self._control.stop()
         self._log("info", f"{len(self._pool.leases)} of {self._pool.total} addresses were lent")
+        if keep:
+            self._store.save(self._pool.leases)
+            self._log("info", "mappings and connections stay as they are for the run that follows")
+            return
         for problem in await self._kernel.remove():
             self._log("warn", problem)
         self._store.remove()
@@ -134,7 +138,7 @@ class Gateway:
             flows = await self._flows() or []
             count = restore(self._pool, left_behind.leases, flows, self._now())
             if count:
-                self._log("info", f"{count} mappings of a run that did not end in good order are kept")
+                self._log("info", f"{count} mappings of the run before this one are kept")
         await self._changes.apply()
         await self._kernel.add_route()
         self._store.save(self._pool.leases)

@@ -80,12 +80,16 @@ class Kernel:
         if self._route_added:
             self._route_added = False
             problems += await self.remove_route_to(self.around.prefix.network)
+        return problems + await self.remove_table()
+
+    async def remove_table(self) -> list[str]:
+        """Remove the rules, whoever loaded them; returns a line if they would not go."""
+        self.in_force = frozenset()
         try:
             await self._nft(REMOVAL)
         except KernelError as error:
-            problems.append(str(error))
-        self.in_force = frozenset()
-        return problems
+            return [str(error)]
+        return []
 
     async def remove_route_to(self, pool: str) -> list[str]:
         """Remove the way to a pool; returns a line if it would not go."""

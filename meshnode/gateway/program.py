@@ -19,8 +19,11 @@ from meshnode.config.errors import ConfigError
 from meshnode.config.load import load
 
 from .assembly import LocalNetwork
+from .clean import clean, is_running
 from .plan import GatewayError
 
+_HANDED_OVER = "MESHNODE_GATEWAY_HANDED_OVER"
+"""In the environment of a program that follows itself: the kernel is as the run before left it."""
 _LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
 
 
@@ -34,22 +37,49 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "-l", "--log-level", metavar="LEVEL", default="info", help="trace, debug, info (as it is), warn or error"
     )
+    parser.add_argument(
+        "--clean", action="store_true", help="remove what a gateway that was killed left in the kernel, then end"
+    )
     parser.add_argument("-V", "--version", action="version", version=f"meshnode-gateway {__version__}")
     return parser
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT; exit status 0 then, 1 with one line when there can be no gateway."""
+    """Run until SIGTERM or SIGINT; exit status 0 then, 1 with one line when there can be no gateway.
+
+    SIGHUP starts the program anew in the same process: connections through the gateway go on.
+    """
     if sys.platform != "linux":
         _fail("the gateway needs Linux: it works with the kernel's nftables")
     options = arguments().parse_args()
+    handed_over = os.environ.pop(_HANDED_OVER, "") == "1"
+    if options.clean:
+        if is_running():
+            _fail("a gateway runs; stop that one first")
+        raise SystemExit(_clean())
     try:
         network = assemble(options.config, _level_log(options.log_level))
     except (ConfigError, GatewayError) as error:
+        if handed_over:
+            _clean()
         _fail(str(error))
     from twisted.internet import reactor
 
-    raise SystemExit(Process(network, reactor).run())
+    process = Process(network, reactor)
+    status = process.run()
+    if process.starts_anew:
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, _HANDED_OVER: "1"})
+    if status and handed_over:
+        _clean()
+    raise SystemExit(status)
+
+
+def _clean() -> int:
+    """Take back what another run left behind; returns the exit status."""
+    problems = clean()
+    for problem in problems:
+        print(f"meshnode-gateway: {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def assemble(path: Path | None, log: Callable[[str, str], None]) -> LocalNetwork:
@@ -72,6 +102,8 @@ class Process:
         self._network = network
         self._status = 0
         self._started = self._stopping = False
+        self.starts_anew = False
+        """Whether the end of `run` is meant to be the beginning of another."""
 
     def run(self) -> int:
         """Return the exit status."""
@@ -82,6 +114,9 @@ class Process:
     async def _start(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
+        # Who runs in a terminal ends with it; for a service the same signal is the order to begin anew.
+        hung_up = self._stop if os.isatty(0) else self._start_anew
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hung_up))
         try:
             await self._network.start()
         except GatewayError as error:
@@ -93,6 +128,11 @@ class Process:
         if self._stopping:
             await self._finish()
 
+    def _start_anew(self) -> None:
+        if self._started and not self._stopping:
+            self.starts_anew = True
+            self._stop()
+
     def _stop(self) -> None:
         if not self._stopping:
             self._stopping = True
@@ -101,7 +141,7 @@ class Process:
 
     async def _finish(self) -> None:
         try:
-            await self._network.stop()
+            await self._network.stop(keep=self.starts_anew)
         finally:
             self._reactor.stop()
 

@@ -29,7 +29,7 @@ class Remembered(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a run that did not end in good order had put into the kernel."""
+    """What the run before this one had put into the kernel."""
 
     pool: str
     local: list[str]

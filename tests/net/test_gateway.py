@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,9 +12,9 @@ import pytest
 
 from meshnode.identity import Identity
 from tests.net import reference
-from tests.rigs.gateways import GatewayRig
+from tests.rigs.gateways import RUNNING, GatewayRig
 from tests.rigs.labs import Lab
-from tests.rigs.nodes import Program
+from tests.rigs.nodes import Program, environment
 from tests.rigs.waiting import wait_until
 
 pytestmark = pytest.mark.net
@@ -104,12 +106,57 @@ def test_a_download_outlives_its_name_and_a_gateway_that_is_killed(lab: Lab, is_
     )
     rig.kill_gateway()
     rig.start_gateway()
-    assert "1 mappings of a run that did not end in good order are kept" in rig.log()
+    assert "1 mappings of the run before this one are kept" in rig.log()
     assert download.wait(100) == 0
     assert (rig.clients[0].directory / "big").stat().st_size == size
     assert rig.resolve("right.fips") == [address]
     assert rig.stop_gateway() == 0
     assert rig.kernel_state() == before
+
+
+def test_a_download_outlives_a_gateway_that_starts_anew(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1)
+    rig.pair.start()
+    before = rig.kernel_state()
+    rig.start_gateway()
+    directory = site(rig.far.directory / "www")
+    (directory / "big").write_bytes(bytes(4_000_000))
+    rig.serve_pages(rig.far.host, rig.far.address, directory)
+    (address,) = rig.resolve("right.fips")
+    download = rig.clients[0].start(
+        ["curl", "-sg", "--limit-rate", "500k", "-o", "big", "-m", "60", f"http://[{address}]:8000/big"]
+    )
+    wait_until(lambda: rig.ask("show_mappings")["mappings"][0]["sessions"], 20, "it is counted")
+    assert rig.process is not None
+    rig.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: rig.log().count(RUNNING) == 2, 15, "it runs again")
+    assert rig.process.poll() is None
+    assert "1 mappings of the run before this one are kept" in rig.log()
+    assert download.wait(60) == 0
+    assert (rig.clients[0].directory / "big").stat().st_size == 4_000_000
+
+    # A file that is of no use any more ends it, and then nothing is left.
+    rig.near.config_file.write_text("gateway: 7\n")
+    rig.process.send_signal(signal.SIGHUP)
+    assert rig.process.wait(15) == 1
+    assert rig.kernel_state() == before
+
+
+def test_what_a_killed_gateway_left_is_removed_on_demand(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1)
+    rig.pair.start()
+    before = rig.kernel_state()
+    rig.start_gateway()
+    assert rig.resolve("right.fips") == ["fd01::1"]
+    command = [sys.executable, "-m", "meshnode.gateway.program", "--clean"]
+    refused = rig.near.host.run(command, environment=environment())
+    assert (refused.returncode, refused.stderr) == (1, "meshnode-gateway: a gateway runs; stop that one first\n")
+    rig.kill_gateway()
+    assert rig.kernel_state() != before
+    for _ in range(2):
+        done = rig.near.host.run(command, environment=environment())
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert rig.kernel_state() == before
 
 
 def test_names_work_again_after_the_node_restarted(lab: Lab) -> None:
