@@ -133,7 +133,7 @@ FAULTS: list[tuple[str, Plant, str, str, str]] = [
         "slow cipher",
         lambda case: setattr(case, "library", "PyNaCl"),
         "cipher",
-        "done by PyNaCl, which takes three times as long",
+        "done by PyNaCl, which takes two and a half times as long",
         "install the cryptography package",
     ),
     (

@@ -1,0 +1,74 @@
+"""The package for OpenWrt, put into a root laid out like a router's: installed, used, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.hosts import cable
+from tests.rigs.labs import Lab
+from tests.rigs.openwrt import Router
+from tests.rigs.waiting import wait_until
+
+pytestmark = [pytest.mark.net, pytest.mark.program("busybox")]
+
+
+# The harder way first: a router for which nobody builds cryptography.
+HIDDEN = ["cryptography", ""] if os.environ.get("MESHNODE_LONG") == "1" else ["cryptography"]
+
+
+@pytest.mark.parametrize("hide", HIDDEN)
+def test_a_router_leads_its_local_network_into_the_mesh(lab: Lab, tmp_path: Path, hide: str) -> None:
+    host, far_host = lab.host("router"), lab.host("far")
+    _, far_address = cable(host, far_host, "10.99.0")
+    far = lab.node("far", far_host)
+    far.start()
+    client = lab.host("client")
+    host.ip("link add br-lan type bridge")
+    host.ip("link set br-lan up")
+    host.ip("-6 addr add fd02::1/64 dev br-lan nodad")
+    host.ip(f"link add lan1 type veth peer name eth0 netns {client.pid}")
+    host.ip("link set lan1 master br-lan up")
+    client.ip("-6 addr add fd02::20/64 dev eth0 nodad")
+    client.ip("link set eth0 up")
+    client.ip("-6 route add default via fd02::1 dev eth0")
+
+    router = Router(host, tmp_path / "router", hide)
+    router.install()
+    settings = router.settings()
+    assert settings["firewall.meshnode.input"] == ["REJECT"]
+    assert settings["dhcp.@dnsmasq[0].server"] == ["/fips/::1#5354"]
+    assert router.sh("/etc/init.d/meshnode enabled").returncode == 0
+
+    wait_until(lambda: router.sh("meshctl status --json").stdout.startswith("{"), 40, "the node answers")
+    status = json.loads(router.sh("meshctl status --json").stdout)
+    assert status["status"]["tun_state"] == "active"
+    library = "PyNaCl" if hide else "cryptography"
+    assert f"ChaCha20-Poly1305 by {library}" in router.sh("meshctl status").stdout
+    assert router.sh(f"meshctl peer add {far.npub} {far_address}:2121 udp --save").returncode == 0
+    wait_until(lambda: far.status()["peer_count"] == 1, 15, "they are connected")
+    assert far.npub in router.read("/etc/meshnode/fips.yaml")
+
+    # The gateway: switched on in the file, started by the interface's own hotplug event.
+    router.sh("sed -i '/^gateway:/,/pool:/ s/enabled: false/enabled: true/' /etc/meshnode/fips.yaml")
+    router.sh("/etc/init.d/meshnode-gateway enable")
+    started = router.sh("INTERFACE=fips0 ACTION=add sh /etc/hotplug.d/net/99-meshnode")
+    assert started.returncode == 0, started.stderr
+    wait_until(lambda: "fips-gateway running" in router.read("/tmp/meshnode-gateway.log"), 20, "the gateway runs")
+    settings = router.settings()
+    assert settings["dhcp.@dnsmasq[0].server"] == ["/fips/::1#5353"]
+    assert settings["dhcp.meshnode_pool.target"] == ["fd01::/112"]
+    address = host.run(["dig", "+short", "-p", "5353", "@::1", f"{far.npub}.fips", "AAAA"]).stdout.strip()
+    assert address == "fd01::1"
+    assert client.run(["ping", "-6", "-c", "1", "-W", "10", address]).returncode == 0
+
+    router.run_script("prerm")
+    wait_until(lambda: not host.has_interface("fips0"), 15, "the interface is gone")
+    settings = router.settings()
+    assert [key for key, value in settings.items() if value and "meshnode" in key] == []
+    assert settings["dhcp.@dnsmasq[0].server"] == []
+    assert "fips_gateway" not in host.run(["nft", "list", "ruleset"]).stdout
+    assert router.read("/etc/meshnode/fips.yaml")
