@@ -272,6 +272,21 @@ def test_changed_coordinates_are_told_once_per_interval(two: tuple[Net, Node, No
     assert sum(coordinate_flags([message for _to, message in a.sent])) == 0
 
 
+@pytest.mark.parametrize(("idle", "earliest", "latest"), [(0.0, 0.0, 0.0), (10.0, 1.0, 2.8)])
+def test_a_lost_route_is_looked_for_at_once_only_by_sessions_in_use(
+    two: tuple[Net, Node, Node], idle: float, earliest: float, latest: float
+) -> None:
+    """When a root dies all routes are lost at once; who has nothing to send lets the tree settle first."""
+    net, a, b = two
+    net.run(idle)
+    a.router.routed = False
+    begin, wanted = net.now, LookupWanted(b.address)
+    a.layer.coordinates_changed(net.now)
+    while wanted not in a.layer.events + a.events and net.now < begin + 5:
+        net.run(0.1)
+    assert earliest <= net.now - begin <= latest + 0.2
+
+
 def test_a_lookup_that_succeeds_warms_the_path_again(two: tuple[Net, Node, Node]) -> None:
     net, a, b = two
     a.layer.lookup_succeeded(b.address, net.now)

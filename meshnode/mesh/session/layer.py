@@ -47,6 +47,9 @@ from .signals import Signals
 
 PRESS_INTERVAL = 4.0
 POSITION_INTERVAL = 0.5
+IN_USE = 3.0
+"""Seconds since the last data for which a session is in use, and nobody waits for routes to settle."""
+
 MAX_SESSIONS = 16384
 """Sessions beyond which no stranger's request is answered."""
 
@@ -218,7 +221,18 @@ class SessionLayer:
         for session in self._core.sessions.values():
             if session.established:
                 session.warmup_owed = True
+                if now - session.last_activity > IN_USE and session.lookup_due <= now:
+                    session.lookup_due = now + self._patience()
                 self._tell_position(session, now)
+
+    def _patience(self) -> float:
+        """Seconds a session without data waits before it looks for its remote.
+
+        When a root dies, everybody loses all routes at once. While the tree is moving requests are flooded, and each
+        costs as much as hundreds later; a deeper tree moves for longer.
+        """
+        depth = len(self._core.coordinates.own_coordinates)
+        return self._core.random.randint(1000, 2000) / 1000 * (1 + depth / 10)
 
     def _tell_position(self, session: Session, now: float) -> None:
         """Send the warmup that is owed, as soon as there is a way for it and the last one is some time ago."""
@@ -228,7 +242,10 @@ class SessionLayer:
         if now < due:
             self._core.wake(session, due)
         elif self._core.coordinates.next_hop(session.address, now) is None:
-            self._core.want_lookup(session.address)
+            if now < session.lookup_due:
+                self._core.wake(session, session.lookup_due)
+            else:
+                self._core.want_lookup(session.address)
         else:
             session.warmup_owed = False
             session.last_position_told = now

@@ -196,6 +196,7 @@ class Session:
         "last_position_told",
         "last_renewal",
         "last_route_lost",
+        "lookup_due",
         "measurement",
         "offer_at",
         "offers",
@@ -250,6 +251,7 @@ class Session:
         self.path_mtu = PathMtuState()
         self.warmup_remaining = 0
         self.warmup_owed = False
+        self.lookup_due = LONG_AGO
         self.last_renewal = LONG_AGO
         self.last_coords_response = self.last_position_told = self.last_route_lost = LONG_AGO
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
