@@ -112,7 +112,8 @@ def test_a_configuration_that_was_mounted_is_used_as_it_is(image: Image, lab: La
         "/etc/fips/fips.yaml", "node: {identity: {persistent: true}}\ntun: {enabled: true}\ntransports: {udp: {}}"
     )
     run(machine, image, {})
-    assert machine.npub() == machine.inside("cat", "/etc/fips/fips.pub").strip()
+    npub = machine.npub()
+    assert npub == machine.inside("cat", "/etc/fips/fips.pub").strip()
 
 
 def test_the_manifest_for_kubernetes_has_the_fields_of_its_schema(tmp_path: Path) -> None:
