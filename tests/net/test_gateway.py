@@ -114,17 +114,18 @@ def test_a_download_outlives_its_name_and_a_gateway_that_is_killed(lab: Lab, is_
     assert rig.kernel_state() == before
 
 
-def test_a_download_outlives_a_gateway_that_starts_anew(lab: Lab) -> None:
+def test_a_download_outlives_a_gateway_that_starts_anew(lab: Lab, is_long: bool) -> None:
     rig = GatewayRig(lab, clients=1)
     rig.pair.start()
     before = rig.kernel_state()
     rig.start_gateway()
     directory = site(rig.far.directory / "www")
-    (directory / "big").write_bytes(bytes(4_000_000))
+    size = 200_000_000 if is_long else 4_000_000
+    (directory / "big").write_bytes(bytes(size))
     rig.serve_pages(rig.far.host, rig.far.address, directory)
     (address,) = rig.resolve("right.fips")
     download = rig.clients[0].start(
-        ["curl", "-sg", "--limit-rate", "500k", "-o", "big", "-m", "60", f"http://[{address}]:8000/big"]
+        ["curl", "-sg", "--limit-rate", str(size // 8), "-o", "big", "-m", "100", f"http://[{address}]:8000/big"]
     )
     wait_until(lambda: rig.ask("show_mappings")["mappings"][0]["sessions"], 20, "it is counted")
     assert rig.process is not None
@@ -132,8 +133,8 @@ def test_a_download_outlives_a_gateway_that_starts_anew(lab: Lab) -> None:
     wait_until(lambda: rig.log().count(RUNNING) == 2, 15, "it runs again")
     assert rig.process.poll() is None
     assert "1 mappings of the run before this one are kept" in rig.log()
-    assert download.wait(60) == 0
-    assert (rig.clients[0].directory / "big").stat().st_size == 4_000_000
+    assert download.wait(100) == 0
+    assert (rig.clients[0].directory / "big").stat().st_size == size
 
     # A file that is of no use any more ends it, and then nothing is left.
     rig.near.config_file.write_text("gateway: 7\n")
