@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from meshnode.mesh.link.mtu_probe import COPIES, MAX_RUNGS
 from meshnode.mesh.settings import MeshSettings
 
 NO_LIMIT = 4096
@@ -132,8 +133,8 @@ LINKS = (
     Row(
         (f"{_PEER}.mtu_probe._ladder", f"{_PEER}.mtu_probe._train.sizes"),
         "sizes to try on a path",
-        "32",
-        at_most(32),
+        "40",
+        at_most(COPIES * MAX_RUNGS),
         "made at once",
         "",
     ),
