@@ -76,7 +76,9 @@ class StreamConnection(TwistedProtocol):
             return
         self.is_open = False
         self._stop_timer()
-        self._write(self._waiting)
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._write(waiting)
+        self.transport.unregisterProducer()  # who might have more to say keeps a full connection open
         self.transport.loseConnection()
         self._timer = self._reactor.callLater(CLOSE_SECS, self.transport.abortConnection)
 

@@ -359,6 +359,29 @@ def test_stop_lets_the_last_word_leave_and_closes_everything(
     reactor.until(lambda: any(event[0] == "failed" for event in right.host.events))
 
 
+def test_what_waits_when_a_connection_ends_leaves_once_and_then_it_is_closed(reactor: JumpingReactor) -> None:
+    station = Station(reactor, send_buf_size=65536)
+    visitor = station.visitor()
+    (address,) = station.transport.connections()
+    connection = station.transport._open[address]
+    while connection._waiting_bytes < 10 * 1400:
+        station.emit(address, [frame(1400, 1)] * 10)
+    station.transport.disconnect(address)
+    got = bytearray()
+
+    def has_ended() -> bool:
+        try:
+            part = visitor.recv(1 << 20)
+        except BlockingIOError:
+            return False
+        got.extend(part)
+        return not part
+
+    reactor.until(has_ended, "closed in good order")
+    assert len(got) == station.transport.stats()["packets_sent"] * 1400
+    visitor.close()
+
+
 def test_stop_does_not_wait_for_a_peer_that_does_not_read(reactor: JumpingReactor) -> None:
     station = Station(reactor, send_buf_size=65536)
     visitor = station.visitor()
