@@ -24,6 +24,7 @@ from .plan import GatewayError
 
 _HANDED_OVER = "MESHNODE_GATEWAY_HANDED_OVER"
 """In the environment of a program that follows itself: the kernel is as the run before left it."""
+_ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
 
 
@@ -67,7 +68,7 @@ def main() -> None:
 
     process = Process(network, reactor)
     status = process.run()
-    if process.starts_anew:
+    if process.starts_anew and not status:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, _HANDED_OVER: "1"})
     if status and handed_over:
         _clean()
@@ -112,11 +113,7 @@ class Process:
         return self._status
 
     async def _start(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
-        # Who runs in a terminal ends with it; for a service the same signal is the order to begin anew.
-        hung_up = self._stop if os.isatty(0) else self._start_anew
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hung_up))
+        self._listen()
         try:
             await self._network.start()
         except GatewayError as error:
@@ -128,8 +125,17 @@ class Process:
         if self._stopping:
             await self._finish()
 
+    def _listen(self) -> None:
+        # Who runs in a terminal ends with it; for a service the same signal is the order to begin anew.
+        hung_up = self._stop if os.isatty(0) else self._start_anew
+        for number, obey in zip(_ORDERS, (self._stop, self._stop, hung_up), strict=True):
+            signal.signal(number, lambda *_, obey=obey: self._reactor.callFromThread(obey))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
+
     def _start_anew(self) -> None:
-        if self._started and not self._stopping:
+        """Stop for a run that follows; orders that come meanwhile wait until that one listens, and do not end it."""
+        if not self._stopping:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
             self.starts_anew = True
             self._stop()
 
