@@ -15,7 +15,6 @@ PATIENCE = 8.0
 MEMORY = 30.0
 """After so many seconds without a contradiction the next one is a new one."""
 
-
 MAX_DISPUTED = 1024
 
 
@@ -30,12 +29,19 @@ class Disputes:
 
     def is_believed(self, peer: NodeAddr, now: float) -> bool:
         """Note that `peer` is contradicted at this moment; whether its word still counts."""
-        self._times = {a: times for a, times in self._times.items() if now - times[1] <= MEMORY}
+        self._forget(now)
         begun = self._times.pop(peer, (now, now))[0]
         if len(self._times) >= MAX_DISPUTED:
             del self._times[next(iter(self._times))]
         self._times[peer] = begun, now
         return now - begun < PATIENCE
+
+    def _forget(self, now: float) -> None:
+        while self._times:
+            longest_ago = next(iter(self._times))
+            if now - self._times[longest_ago][1] <= MEMORY:
+                return
+            del self._times[longest_ago]
 
     def any_ended(self, now: float) -> bool:
         """Whether a peer's word ceased to count since this was last asked."""
