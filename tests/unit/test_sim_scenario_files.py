@@ -70,6 +70,7 @@ def test_nodes_of_drawn_edges_have_the_names_they_were_given() -> None:
         ("", "my.yaml: the file is empty; write at least topology: {kind: ring, nodes: 7}"),
         ("- a", "my.yaml: the file: ['a'] will not do; write keys: about, seed"),
         (CHAIN + CHAIN, "my.yaml: line 2: not YAML: `topology` is there twice"),
+        (CHAIN + "? [a]\n: 1", "my.yaml: line 2: not YAML: found unhashable key"),
         (CHAIN + "duration: 1e9", "my.yaml: duration: 1000000000 is out of range; write a number from 0.1 to 1000000"),
         (CHAIN + "link: {delay: slow}", "my.yaml: link.delay: 'slow' is not a number; write a number, 0 or more"),
         ("topology: {kind: edges, edges: [[a, a]]}", "my.yaml: topology.edges[0]: this link leads nowhere; write two"),
