@@ -41,8 +41,11 @@ def machine_directory(own: Path = OWN_DIRECTORY, shared: Path = SYSTEM_DIRECTORY
 
 
 def companion_directory(loaded: list[Path], own: Path = OWN_DIRECTORY, shared: Path = SYSTEM_DIRECTORY) -> Path:
-    """Where hosts, access lists and firewall rules lie unless the configuration, read from `loaded`, says otherwise."""
-    return own if loaded and loaded[-1].parent == own else shared
+    """Where hosts, access lists and firewall rules lie unless the configuration, read from `loaded`, says otherwise.
+
+    They are the machine's: a user's file laid over that of the machine leaves them where they are.
+    """
+    return own if any(file.parent == own for file in loaded) else shared
 
 
 def search_list(

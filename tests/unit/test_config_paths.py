@@ -72,7 +72,7 @@ def test_a_configuration_in_our_own_directory_comes_before_the_shared_one(tmp_pa
         (["/etc/fips/fips.yaml"], "/etc/fips"),
         (["/home/me/fips.yaml"], "/etc/fips"),
         (["/etc/meshnode/fips.yaml"], "/etc/meshnode"),
-        (["/etc/meshnode/fips.yaml", "/home/me/fips.yaml"], "/etc/fips"),
+        (["/etc/meshnode/fips.yaml", "/home/me/fips.yaml"], "/etc/meshnode"),
     ],
 )
 def test_companions_lie_in_our_own_directory_when_the_configuration_does(loaded: list[str], expected: str) -> None:
