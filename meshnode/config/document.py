@@ -77,19 +77,22 @@ def compose(text: str, file: str) -> Node | None:
     A leading byte order mark is skipped. Raises `ConfigError` for syntax, several documents or an unknown alias.
     """
     try:
-        loader = _Loader(text.removeprefix(BYTE_ORDER_MARK))
+        text = text.removeprefix(BYTE_ORDER_MARK)
+        loader = _Loader(text)
         composer = _Composer(file)
         while event := loader.get_event():
             composer.take(event)
     except yaml.YAMLError as error:
-        raise _syntax_error(error, file) from None
+        raise _syntax_error(error, text, file) from None
     return composer.root
 
 
-def _syntax_error(error: yaml.YAMLError, file: str) -> ConfigError:
+def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else None
     detail = getattr(error, "problem", None) or getattr(error, "reason", None) or "the file is not YAML"
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+        detail += "; this is a tab, write spaces"
     return ConfigError("syntax", f"not valid YAML: {detail}", place=place)
 
 

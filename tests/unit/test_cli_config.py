@@ -50,6 +50,8 @@ def test_a_file_without_a_transport_is_refused_as_at_the_start(run: Run) -> None
         ("transports: {ethernte: {}}", "did you mean `ethernet`?"),
         ("transports: {udp: {bind_addr: '0.0.0.0:99999'}}", "transports.udp.bind_addr is `0.0.0.0:99999`"),
         ("transports: {udp: {}}\ntun: {enabeld: true}", "did you mean `enabled`?"),
+        ("transports: {udp: {}}\ntun: {enabled: true, name: much-too-long-a-name}", "there will be no interface"),
+        ("transports: {udp: {}}\ndns: {enabled: true, bind_addr: localhost}", "write an IP address such as ::1"),
     ],
 )
 def test_what_is_odd_is_a_warning(run: Run, text: str, says: str) -> None:

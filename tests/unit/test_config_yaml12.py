@@ -111,6 +111,11 @@ class TestDocuments:
             parse(text, "t.yaml")
         assert caught.value.problem == problem
 
+    @pytest.mark.parametrize("text", ["node:\n\tlog_level: info\n", "a:\n  b: 1\n\tc: 2\n"])
+    def test_a_tab_is_called_one(self, text: str) -> None:
+        with pytest.raises(ConfigError, match="this is a tab, write spaces"):
+            parse(text)
+
     def test_merge_keys_do_not_merge(self) -> None:
         config, warnings = parse("base: &b {port: 5400}\ndns:\n  <<: *b\n  ttl: 7\n")
         assert (config.dns.port, config.dns.ttl) == (5354, 7)

@@ -143,6 +143,7 @@ def _advice(loaded: Loaded) -> Iterator[str]:
     """What a node says of such a configuration when it starts."""
     from meshnode.config.addresses import bad_bind_addresses, bad_peer_addresses
     from meshnode.config.features import foreign_transports, unusable_addresses
+    from meshnode.config.names import unusable_names
     from meshnode.config.validate import advice
 
     config = loaded.config
@@ -151,6 +152,7 @@ def _advice(loaded: Loaded) -> Iterator[str]:
     yield from unusable_addresses(config, config.transports.others)
     yield from bad_bind_addresses(config)
     yield from bad_peer_addresses(config)
+    yield from unusable_names(config)
 
 
 def _file_of_node(node: Client) -> str | None:
