@@ -186,7 +186,9 @@ class MeshTop(App[None]):
     # -- doing
 
     def action_tab(self, tab: str) -> None:
+        """Open a tab, so that arrows and Enter go to what is in it."""
         self.query_one("#tabs", TabbedContent).active = tab
+        self.query_one(f"#{tab}").query_one(DataTable if tab in _TABLES else VerticalScroll).focus()
 
     def action_metric(self) -> None:
         self._metric = (self._metric + 1) % len(METRICS)
