@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECS = 5.0
@@ -115,6 +116,8 @@ class Client:
                 f"no node at {self.path}: there is no such socket; "
                 "start one with `twistd -n meshnode`, or name its socket with --socket"
             )
+        if isinstance(error, ConnectionRefusedError) and not Path(self.path).is_socket():
+            return f"no node at {self.path}: that is no socket; name the one of the node with --socket"
         if isinstance(error, ConnectionRefusedError):
             return f"no node at {self.path}: nobody listens there any more; start one with `twistd -n meshnode`"
         if isinstance(error, PermissionError):

@@ -18,6 +18,7 @@ from .encoding import Answer
 from .view import View
 
 MOST_FAILURES = 1024
+_INTERNET = frozenset({"udp", "tcp", "tor", "nym"})
 
 
 class DialFailures:
@@ -86,6 +87,14 @@ def _address(known: Candidate) -> dict[str, Any]:
     }
 
 
+def _remedy(node: Node, carrier: str) -> str:
+    """What to change about an address that nothing here can send to, in a form to append."""
+    kind, running = carrier.partition("/")[0], sorted({transport.kind for transport in node.transports})
+    if kind not in running:
+        return f"; this node has {', '.join(running)}"
+    return "; write ip:port, [ipv6]:port or host:port" if kind in _INTERNET else ""
+
+
 class PeerActions:
     """Adds and removes wanted peers of a running node; the configuration file is not touched."""
 
@@ -100,7 +109,9 @@ class PeerActions:
         if identity == node.identity.peer:
             raise CommandError(f"cannot add {npub}: that is this node itself")
         if node.transports.choose(transport, address) is None:
-            raise CommandError(f"none of the running transports of kind {transport} can send to {address!r}")
+            raise CommandError(
+                f"none of the running transports of kind {transport} can send to {address!r}{_remedy(node, transport)}"
+            )
         alias = params.get("alias")
         config = _extended(node, identity, PeerAddress(transport, address), alias if isinstance(alias, str) else None)
         node.register(identity, config.alias)

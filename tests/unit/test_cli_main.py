@@ -181,6 +181,13 @@ def test_a_socket_nobody_listens_on_is_told_apart(tmp_path: Path) -> None:
         Client(str(path)).ask("show_status")
 
 
+def test_a_file_in_the_place_of_a_socket_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "fips.yaml"
+    path.touch()
+    with pytest.raises(ToolError, match="that is no socket; name the one of the node with --socket"):
+        Client(str(path)).ask("show_status")
+
+
 def test_a_node_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "silent.sock"
     with socket.socket(socket.AF_UNIX) as silent:

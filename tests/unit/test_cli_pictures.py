@@ -74,7 +74,8 @@ def test_without_its_library_meshtop_says_what_to_install(
     monkeypatch.setitem(sys.modules, "textual", None)
     monkeypatch.delitem(sys.modules, "meshnode.cli.top.app", raising=False)
     assert top.main(["-s", "/nowhere"]) == 1
-    assert capsys.readouterr().err == "error: meshtop needs a library that is not there: pip install meshnode[top]\n"
+    command = f"{sys.executable} -m pip install 'meshnode[top]'"
+    assert capsys.readouterr().err == f"error: meshtop needs the library textual: {command}\n"
 
 
 def test_meshtop_draws_on_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

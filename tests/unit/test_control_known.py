@@ -59,7 +59,7 @@ def test_a_second_address_stands_beside_the_first(chain: Chain) -> None:
     ("params", "words"),
     [
         ({"npub": "x", "address": "b", "transport": "memory"}, "invalid peer npub 'x'"),
-        ({"npub": GHOST.npub, "address": "b", "transport": "tcp"}, "none of the running transports of kind tcp"),
+        ({"npub": GHOST.npub, "address": "b", "transport": "tcp"}, "of kind tcp can send to 'b'; this node has memory"),
         ({"npub": GHOST.npub, "address": "b"}, "missing 'transport' parameter"),
     ],
 )

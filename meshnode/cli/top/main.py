@@ -41,7 +41,7 @@ def run(socket_path: str, refresh: float) -> int:
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "textual":
             raise
-        raise ToolError("meshtop needs a library that is not there: pip install meshnode[top]") from None
+        raise ToolError(f"meshtop needs the library textual: {sys.executable} -m pip install 'meshnode[top]'") from None
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ToolError("meshtop draws on a terminal, and this is none; meshctl status prints lines")
     MeshTop(Client(socket_path), refresh).run()
