@@ -283,7 +283,7 @@ class MeshnodeService(Service):
             reload=self.reload,
             settings=lambda: shown(self.config),
             config_file=self._config_file,
-            passed_over=lambda: passed_over(self.config, self.identity.peer),
+            passed_over=lambda: self._passed_over,
         )
         state = NodeState(self.node, daemon, self._reactor)
         path = self.socket_path if self.config.node.control.enabled else None
@@ -408,6 +408,7 @@ class MeshnodeService(Service):
     def interface_open(self, device: TunDevice) -> None:
         """Lead packets for this host to `device`."""
         clock = self.node.world.clock
+        self.node.ipv6.interface = device.counters
         self.node.ipv6.adapter = Ipv6Adapter(
             self.identity.ipv6, self.node.ipv6, device, self.node.transports.mtu, clock.seconds
         )
@@ -476,6 +477,7 @@ class MeshnodeService(Service):
         return MeshInterface(self._reactor, tun.name, self.identity.ipv6, tun.mtu, self, firewall=firewall)
 
     def _configured_peers(self, config: Config) -> list[PeerConfig]:
+        self._passed_over = passed_over(config, self.identity.peer)
         return configured_peers(config, self.identity.peer, lambda text: self.log("warn", text))
 
 

@@ -195,6 +195,7 @@ def show_metrics(view: View) -> Answer:
         "link": counts(view.node.links.counters),
         "session": counts(view.node.sessions.counters),
         "refused": counts(view.node.router.refused),
+        "interface": counts(view.node.ipv6.interface),
     }
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshnode.ipv6.counters import TunCounters
+
 LIMIT: Final = 1000
 """Most packets that wait; some 11 ms of sealing."""
 _FIRST_TURN: Final = 8
@@ -21,16 +23,15 @@ _FLOW: Final = slice(24, 44)
 
 
 class Backlog:
-    """What waits to be sealed, by flow; `dropped` and `marked` count packets."""
+    """What waits to be sealed, by flow; what is dropped and marked is counted in `counters`."""
 
-    __slots__ = ("_new", "_old", "dropped", "marked", "waiting")
+    __slots__ = ("_new", "_old", "counters", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, counters: TunCounters) -> None:
+        self.counters = counters
         self._new: dict[bytes, list[bytes]] = {}
         self._old: dict[bytes, list[bytes]] = {}
         self.waiting = 0
-        self.dropped = 0
-        self.marked = 0
 
     def add(self, packets: list[bytes]) -> None:
         """Take packets in order; those of one flow stay in order."""
@@ -68,7 +69,7 @@ class Backlog:
         first = served[0]
         if len(first) > 1 and first[1] & 0x30:
             served[0] = first[:1] + bytes((first[1] | 0x30,)) + first[2:]
-            self.marked += 1
+            self.counters.backlog_marked += 1
 
     def _drop(self) -> None:
         """Drop some of what is too much: from the front of the longest queue, at most half of it.
@@ -85,4 +86,4 @@ class Backlog:
                 flows = self._old or self._new
                 excess += len(flows.pop(next(iter(flows))))
         self.waiting -= excess
-        self.dropped += excess
+        self.counters.backlog_dropped += excess

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import ensureDeferred
 
+from meshnode.ipv6.counters import TunCounters
 from meshnode.ipv6.firewall import Firewall
 from meshnode.ipv6.netsetup import NetworkSetup, NetworkSetupError
 from meshnode.ipv6.tun import TunDevice, TunError, TunSystem
@@ -55,6 +56,7 @@ class MeshInterface:
         self.name = name
         self.state = "configured"
         self.device: TunDevice | None = None
+        self.counters = TunCounters()
         self._reactor = reactor
         self._ipv6 = ipv6
         self._mtu = mtu
@@ -76,7 +78,7 @@ class MeshInterface:
 
     def open(self) -> None:
         """Make the interface; trouble is told as `interface_down`."""
-        device = TunDevice(self._reactor, self.name, self._mtu, self, self._system)
+        device = TunDevice(self._reactor, self.name, self._mtu, self, self._system, self.counters)
         try:
             device.open()
         except TunError as error:
@@ -140,6 +142,8 @@ class MeshInterface:
     # -- again
 
     def _try_later(self) -> None:
+        if self._timer is not None and self._timer.active():
+            return  # it vanished while it was being set up
         self._timer = self._reactor.callLater(self._delay, lambda: ensureDeferred(self._try_again()))
         self._delay = min(2 * self._delay, LONGEST_RETRY_SECS)
 

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from meshnode.ipv6.backlog import Backlog
 from meshnode.ipv6.coalesce import NO_OFFLOAD
+from meshnode.ipv6.counters import TunCounters
 
 _delivering = Logger().failureHandler("packets from the host upset the node")
 
@@ -132,20 +133,6 @@ class TunHost(Protocol):
         """The device is gone, and not by `TunDevice.close`; another one may be made in its place. Called once."""
 
 
-class TunCounters:
-    """Traffic of a device. Bytes are of IPv6; a frame of merged packets counts once."""
-
-    __slots__ = ("bytes_read", "bytes_written", "packets_read", "packets_written", "write_dropped", "write_errors")
-
-    def __init__(self) -> None:
-        self.bytes_read = 0
-        self.bytes_written = 0
-        self.packets_read = 0
-        self.packets_written = 0
-        self.write_dropped = 0
-        self.write_errors = 0
-
-
 @implementer(IReadDescriptor)
 class TunDevice:
     """One TUN interface, from `open` to `close`. It is a packet sink of the IPv6 adapter.
@@ -156,11 +143,17 @@ class TunDevice:
     """
 
     def __init__(
-        self, reactor: TunReactor, name: str, mtu: int, host: TunHost, system: TunSystem | None = None
+        self,
+        reactor: TunReactor,
+        name: str,
+        mtu: int,
+        host: TunHost,
+        system: TunSystem | None = None,
+        counters: TunCounters | None = None,
     ) -> None:
         self.name = name
-        self.counters = TunCounters()
-        self.backlog = Backlog()
+        self.counters = TunCounters() if counters is None else counters
+        self.backlog = Backlog(self.counters)
         self.takes_frames = False
         self.takes_datagram_runs = False
         self._reactor = reactor
@@ -230,7 +223,7 @@ class TunDevice:
         if self._fd >= 0:
             self._reactor.removeReader(self)
             self._close_descriptor()
-            self.backlog = Backlog()
+            self.backlog = Backlog(self.counters)
         if self._going_on is not None:
             self._going_on.cancel()
             self._going_on = None

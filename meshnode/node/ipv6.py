@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshnode.ipv6.adapter import Ipv6Adapter, shim_payloads
+from meshnode.ipv6.counters import TunCounters
 from meshnode.ipv6.mss import effective_ipv6_mtu
 from meshnode.mesh.session import Delivery, Queued, SessionLayer
 
@@ -33,6 +34,7 @@ class Ipv6Service:
         clock: Callable[[], float],
     ) -> None:
         self.adapter: Ipv6Adapter | None = None
+        self.interface = TunCounters()
         self._sessions = sessions
         self._transports = transports
         self._originate = originate

@@ -30,7 +30,8 @@ rm -rf "$root$prefix/lib/meshnode" "$root$prefix/share/meshnode"
 rm -f "$root/etc/systemd/system/meshnode.service" "$root/etc/systemd/system/meshnode-gateway.service" \
   "$root/etc/tmpfiles.d/meshnode.conf"
 if [ -n "$purge" ]; then
-  rm -rf "$root/etc/meshnode" "$root/etc/systemd/system/meshnode.service.d"
+  rm -rf "$root/etc/meshnode" "$root/etc/systemd/system/meshnode.service.d" \
+    "$root/etc/systemd/system/meshnode-gateway.service.d"
   echo "removed, with the keys"
 else
   echo "removed; /etc/meshnode holds configuration and key and stays"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.ipv6.backlog import LIMIT, Backlog
+from meshnode.ipv6.counters import TunCounters
 
 
 def packet(flow: int, number: int = 0, ecn: int = 0) -> bytes:
@@ -24,7 +25,7 @@ def number_of(packet: bytes) -> int:
 
 
 def backlog_of(*packets: bytes) -> Backlog:
-    backlog = Backlog()
+    backlog = Backlog(TunCounters())
     backlog.add(list(packets))
     return backlog
 
@@ -62,14 +63,14 @@ def test_bulk_transfers_take_turns_of_what_fits_a_system_call() -> None:
 def test_beyond_the_limit_the_longest_flow_loses_its_oldest_packets() -> None:
     backlog = backlog_of(*[packet(1, number) for number in range(LIMIT)], *[packet(2, number) for number in range(10)])
     left = backlog.take(2 * LIMIT)
-    assert (len(left), backlog.dropped) == (LIMIT, 10)
+    assert (len(left), backlog.counters.backlog_dropped) == (LIMIT, 10)
     assert [number_of(p) for p in left if flow_of(p) == 1] == list(range(10, LIMIT))
     assert [number_of(p) for p in left if flow_of(p) == 2] == list(range(10))
 
 
 def test_of_more_than_a_thousand_flows_of_one_packet_the_oldest_are_dropped() -> None:
     backlog = backlog_of(*[packet(flow) for flow in range(LIMIT + 50)])
-    assert (backlog.waiting, backlog.dropped) == (LIMIT, 50)
+    assert (backlog.waiting, backlog.counters.backlog_dropped) == (LIMIT, 50)
     assert [flow_of(p) for p in backlog.take(2 * LIMIT)] == list(range(50, LIMIT + 50))
 
 
@@ -78,21 +79,21 @@ def test_a_long_queue_is_marked_where_the_flow_understands_marks() -> None:
     backlog = backlog_of(*capable, *deaf)
     taken = backlog.take(1000)
     assert [p for p in taken if flow_of(p) == 2] == deaf
-    assert 0 < backlog.marked < 10
+    assert 0 < backlog.counters.backlog_marked < 10
     marked = [p for p in taken if flow_of(p) == 1 and p[1] >> 4 == 3]
-    assert len(marked) == backlog.marked
+    assert len(marked) == backlog.counters.backlog_marked
     assert [number_of(p) for p in taken if flow_of(p) == 1] == list(range(400))
 
 
 def test_a_short_queue_is_not_marked() -> None:
     backlog = backlog_of(*[packet(1, number, ecn=2) for number in range(130)])
     backlog.take(1000)
-    assert backlog.marked == 0
+    assert backlog.counters.backlog_marked == 0
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(1, 4), max_size=700), st.integers(0, 300)), max_size=12))
 def test_nothing_is_lost_unseen_and_nothing_is_overtaken_within_its_flow(steps: list[tuple[list[int], int]]) -> None:
-    backlog = Backlog()
+    backlog = Backlog(TunCounters())
     sent = 0
     taken: list[bytes] = []
     for flows, most in steps:
@@ -103,7 +104,7 @@ def test_nothing_is_lost_unseen_and_nothing_is_overtaken_within_its_flow(steps: 
         assert len(batch) <= most
         taken += batch
     taken += backlog.take(sent)
-    assert len(taken) + backlog.dropped == sent
+    assert len(taken) + backlog.counters.backlog_dropped == sent
     assert backlog.waiting == 0
     for flow in range(1, 5):
         numbers = [number_of(p) for p in taken if flow_of(p) == flow]

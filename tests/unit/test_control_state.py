@@ -115,6 +115,7 @@ OURS = frozenset(
     (
         "show_metrics.link",
         "show_metrics.refused",
+        "show_metrics.interface",
         "show_metrics.session",
         "show_peers.peers[].clock_ahead_is_exact",
         "show_peers.peers[].clock_ahead_secs",

@@ -173,6 +173,7 @@ def test_a_list_of_peers_wins_over_single_variables(container: ModuleType) -> No
     [
         ({"FIPS_PEERS_JSON": "["}, "FIPS_PEERS_JSON is no JSON"),
         ({"FIPS_PEERS_JSON": "[{}]"}, "FIPS_PEERS_JSON has to be a list like"),
+        ({"FIPS_PEERS_JSON": json.dumps([{"npub": "x", "addr": 7}])}, "FIPS_PEERS_JSON has to be a list like"),
         ({"FIPS_PEER_NPUB": NPUB}, "belong together"),
         ({"FIPS_TUN_MTU": "big"}, "FIPS_TUN_MTU is 'big'"),
         ({"FIPS_REWRITE_DNS": "maybe"}, "FIPS_REWRITE_DNS is 'maybe'; write true or false"),

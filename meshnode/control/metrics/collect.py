@@ -106,6 +106,7 @@ def _transport(transport: ITransport) -> Iterator[Sample]:
 
 def _counters(families: Mapping[str, Any]) -> Iterator[Sample]:
     yield from _forwarding(families["forwarding"])
+    yield from _interface(families["interface"])
     for family, name in EVENT_FAMILIES.items():
         for event, value in families[family].items():
             yield Sample(name, (event,), value)
@@ -118,6 +119,15 @@ def _forwarding(counters: Mapping[str, int]) -> Iterator[Sample]:
             yield Sample("route_packets_total", (name.removeprefix("route_"),), value)
         else:
             yield Sample(f"forwarding_{unit}_total", (subject,), value)
+
+
+def _interface(counters: Mapping[str, int]) -> Iterator[Sample]:
+    for name, value in counters.items():
+        unit, _, direction = name.partition("_")
+        if unit in ("packets", "bytes"):
+            yield Sample(f"interface_{unit}_total", (direction,), value)
+        else:
+            yield Sample("interface_events_total", (name,), value)
 
 
 def _known(values: Mapping[str, float | None], labels: tuple[str, ...]) -> Iterator[Sample]:

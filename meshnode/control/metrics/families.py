@@ -62,6 +62,9 @@ FAMILIES: Mapping[str, Family] = {
     "congestion_events_total": Family("counter", "Congestion marks and losses in the kernel.", ("event",)),
     "error_signal_events_total": Family("counter", "Error signals from the mesh, by kind.", ("event",)),
     "link_events_total": Family("counter", "Frames and handshakes of links that were refused, by reason.", ("event",)),
+    "interface_packets_total": Family("counter", "Packets read from the host and written to it.", ("direction",)),
+    "interface_bytes_total": Family("counter", "Bytes of IPv6 read from the host and written to it.", ("direction",)),
+    "interface_events_total": Family("counter", "Packets that were dropped or marked there, by how.", ("event",)),
     "refused_requests_total": Family("counter", "What peers wanted beyond their budgets, by kind.", ("event",)),
     "session_events_total": Family("counter", "Session messages that were refused, by reason.", ("event",)),
 }

@@ -44,9 +44,8 @@ class PeerLink:
     Times are monotonic seconds. `session_start` is the zero of the inner timestamps: set at promotion and at every
     rekey cutover, untouched by a cross-connection swap. Counters count link frames and their bytes. A `doubtful` peer
     is being probed, since `probed_at`, because it is silent, also at its `alternatives`, a `distrusted` one did not
-    answer that either. A
-    `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of life. `refused`
-    counts the frames for its keys that did not open, or came again, since one did. `mtu_limit` is the
+    answer that either. A `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of
+    life. `refused` counts the frames for its keys that did not open, or came again, since one did. `mtu_limit` is the
     longest frame that gets through, if that is less than the transport promises.
     """
 
