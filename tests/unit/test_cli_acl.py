@@ -9,6 +9,7 @@ import pytest
 
 from meshnode.cli import acl
 from meshnode.cli.client import Client, ToolError
+from meshnode.cli.main import main
 from meshnode.cli.views import VIEWS
 from meshnode.config.access_list import parse
 from tests.unit.test_cli_main import BEE, DELTA, Daemon
@@ -132,3 +133,12 @@ def test_a_person_reads_who_was_refused_and_what_is_wrong() -> None:
     assert "1m00s" in text
     assert "192.0.2.9:2121" in text
     assert "no node is called" in text
+
+
+def test_no_list_is_touched_where_the_named_node_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("meshnode.config.paths.machine_directory", lambda: tmp_path)
+    assert main(["-s", str(tmp_path / "mistyped.sock"), "acl", "deny", "ALL"]) == 1
+    assert "there is no such socket" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

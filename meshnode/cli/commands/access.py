@@ -27,5 +27,8 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _change(options: argparse.Namespace) -> None:
-    done = acl.change(options.verb, options.peer, client(options))
+    node = client(options)
+    if getattr(options, "socket", None) is not None:
+        node.ask("show_acl")  # or somebody who mistypes the socket changes the lists of another node
+    done = acl.change(options.verb, options.peer, node)
     emit(done, options, lambda: acl.report(options.verb, done))
