@@ -149,7 +149,7 @@ def _flow(transport: str, address: str) -> str:
 
 def _quoted(value: str) -> str:
     """A scalar that YAML takes for this text and nothing else."""
-    is_plain = value and all(part.isalnum() for part in value.replace("-", "x")) and not value[0].isdigit()
+    is_plain = value[:1].isalpha() and all(part.isalnum() for part in value.replace("-", "x"))
     if is_plain and value.lower() not in ("true", "false", "null", "yes", "no", "on", "off"):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

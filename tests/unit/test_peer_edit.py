@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshnode.config.load import parse
@@ -79,6 +79,8 @@ def test_a_file_that_cannot_be_changed_is_an_error_and_not_a_mess(text: str) -> 
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+@example("-", "h:1")
+@example("--", "-")
 def test_any_alias_and_address_come_back_as_they_were(alias: str, address: str) -> None:
     try:
         text = with_peer("", A, alias, "udp", address)
