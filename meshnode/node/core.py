@@ -29,7 +29,6 @@ from meshnode.mesh.link import (
     Rekeyed,
     TrustChanged,
 )
-from meshnode.mesh.mmp import CostRange
 from meshnode.mesh.router import (
     CoordinatesChanged,
     CoordinatesLearned,
@@ -115,21 +114,15 @@ class Node(TransportEvents):
             world.entropy,
             now,
             world.wall(),
-            self._link_cost,
+            self.links.link_cost,
             self.identities.peek_exact,
-            self._cost_range,
+            self.links.cost_range,
         )
         self.sessions = SessionLayer(
             identity, startup_epoch, settings, world.entropy, world.random, self.router, self.identities
         )
         self.forwarding = Forwarding(
-            identity.node_addr,
-            self.links,
-            self.router,
-            self.transports,
-            settings.ecn,
-            settings.session.default_ttl,
-            self._deliver,
+            identity.node_addr, self.links, self.router, self.transports, settings, self._deliver
         )
         self.ipv6 = Ipv6Service(
             self.sessions, self.transports, self._originate, self._open_session, world.clock.seconds
@@ -497,13 +490,3 @@ class Node(TransportEvents):
         self.sessions.tick(now)
         self.forwarding.tick()
         self.chronicle.limits(self.links.counters, self.sessions.counters, now)
-
-    # -- small things
-
-    def _link_cost(self, node_addr: bytes) -> float | None:
-        peer = self.links.peers.get(node_addr)
-        return None if peer is None else peer.measurement.link_cost
-
-    def _cost_range(self, node_addr: bytes) -> CostRange | None:
-        peer = self.links.peers.get(node_addr)
-        return None if peer is None else peer.measurement.cost_range

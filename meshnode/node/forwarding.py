@@ -11,7 +11,7 @@ from struct import Struct
 
 from meshnode.mesh.link import LinkLayer, PeerLink
 from meshnode.mesh.router import Router
-from meshnode.mesh.settings import EcnSettings
+from meshnode.mesh.settings import MeshSettings
 from meshnode.wire.link import FLAG_CE
 
 from .counters import CongestionCounters, ForwardingCounters
@@ -35,16 +35,15 @@ class Forwarding:
         links: LinkLayer,
         router: Router,
         transports: TransportTable,
-        ecn: EcnSettings,
-        default_ttl: int,
+        settings: MeshSettings,
         deliver: Deliver,
     ) -> None:
         self._node_addr = node_addr
         self._links = links
         self._router = router
         self._transports = transports
-        self._ecn = ecn
-        self._default_ttl = default_ttl
+        self._ecn = settings.ecn
+        self._default_ttl = settings.session.default_ttl
         self._deliver = deliver
         self._congested: set[bytes] = set()
         self._kernel_drops = 0

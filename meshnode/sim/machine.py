@@ -130,7 +130,7 @@ class SimNode(Node):
         router = self.router
         if destination in router.neighbours:
             return destination
-        return nearest_hop(router.tree.coordinates, coordinates, router.neighbours, self._link_cost)
+        return nearest_hop(router.tree.coordinates, coordinates, router.neighbours, self.links.link_cost)
 
     def cut_power(self) -> None:
         """Stop without a word and without a trace."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meshnode.mesh.settings import EcnSettings
+from meshnode.mesh.settings import EcnSettings, MeshSettings
 from meshnode.node.forwarding import Forwarding
 from meshnode.wire.link import FLAG_CE
 from meshnode.wire.signals import CoordinatesRequired, MtuExceeded, PathBroken, parse_signal
@@ -76,8 +76,7 @@ class Relay:
             self.links,  # type: ignore[arg-type]
             node.router,
             self.transports,  # type: ignore[arg-type]
-            ecn or EcnSettings(),
-            64,
+            MeshSettings(ecn=ecn or EcnSettings()),
             lambda *delivery: self.delivered.append(delivery),
         )
 

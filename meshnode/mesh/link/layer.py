@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.mmp import CostRange
 from meshnode.mesh.settings import MeshSettings
 from meshnode.wire import WireError
 from meshnode.wire.link import (
@@ -97,6 +98,16 @@ class LinkLayer:
     def peers(self) -> dict[bytes, PeerLink]:
         """Active peers by node address."""
         return self._table.peers
+
+    def link_cost(self, node_addr: bytes) -> float | None:
+        """What the link to a peer costs (spec 03 section 3.5); None while it is not measured, or there is none."""
+        peer = self.peers.get(node_addr)
+        return None if peer is None else peer.measurement.link_cost
+
+    def cost_range(self, node_addr: bytes) -> CostRange | None:
+        """The recent and the steady figure of the same."""
+        peer = self.peers.get(node_addr)
+        return None if peer is None else peer.measurement.cost_range
 
     @property
     def counters(self) -> LinkCounters:
