@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import copy
+import html
+import os
+import re
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +20,8 @@ from meshnode.cli.top import app as screen
 from meshnode.cli.top.look import TABS
 from tests.unit.vectors import load
 
+CELL = 12.2  # width of a character in the pictures that textual draws
+PICTURES = Path(__file__).parents[1] / "vectors" / "meshtop"
 EXPECTED = {
     "node": "npub102c0362v7mte5cr7fjz5sy8lkyq7r9mc9j9qqj9r9w07cfagkvrq697ygj",
     "tree": "this node (root)",
@@ -56,7 +63,7 @@ class Table:
 
 def recorded(command: str) -> Any:
     cases = load(f"control/{command}")["cases"]
-    return next(case["answer"]["data"] for case in cases if case["case"].startswith("busy root"))
+    return copy.deepcopy(next(case["answer"]["data"] for case in cases if case["case"].startswith("busy root")))
 
 
 Drive = Callable[[Pilot[None], screen.MeshTop, Table], Any]
@@ -202,3 +209,34 @@ def test_an_answer_of_an_unknown_form_is_one_line_in_the_bar() -> None:
 def test_numbers_sort_by_size_and_units() -> None:
     texts = ["1.0 kB", "-", "900 B", "2 MB", "5.0%", "abc"]
     assert sorted(texts, key=screen._sort_key) == ["5.0%", "900 B", "1.0 kB", "2 MB", "abc", "-"]
+
+
+def picture(top: screen.MeshTop) -> str:
+    """The text on the screen, line by line."""
+    rows: dict[float, str] = {}
+    for x, y, text in re.findall(r'<text class="[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', _svg(top)):
+        column = round(float(x) / CELL)
+        rows[float(y)] = rows.get(float(y), "").ljust(column) + html.unescape(text).replace("\xa0", " ")
+    return "\n".join(rows[y].rstrip() for y in sorted(rows)) + "\n"
+
+
+def _svg(top: screen.MeshTop) -> str:
+    svg = top.export_screenshot()
+    return svg[svg.index('<g class="') :]
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_tab_looks_as_it_did(tab: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With MESHNODE_RENEW=1 the pictures are made anew; look at the difference before it is kept."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+    async def drive(pilot: Pilot[None], top: screen.MeshTop, node: Table) -> None:
+        await pilot.press(str(list(TABS).index(tab) + 1))
+        await settled(pilot, top)
+        kept = PICTURES / f"{tab}.txt"
+        if os.environ.get("MESHNODE_RENEW") == "1":
+            kept.write_text(picture(top))
+        assert picture(top) == kept.read_text()
+
+    run(drive)
