@@ -94,13 +94,9 @@ class Flood:
 
 
 @contextmanager
-def flooding(
-    host: Host, target: Node, address: str, kind: str, rate: int, seconds: float, sources: int = 1
-) -> Iterator[Flood]:
-    """Send first messages from `host` to a node's UDP port, from `sources` different ports, for `seconds`."""
-    log = host.directory / f"flood-{kind}-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "tests.rigs.attackers", kind, target.npub, address]
-    command += ["--rate", str(rate), "--seconds", f"{seconds:g}", "--sources", str(sources)]
+def attack(host: Host, name: str, command: list[str]) -> Iterator[Flood]:
+    """Run an attacking program on `host` from its first message to the end of the block."""
+    log = host.directory / f"{name}-{time.monotonic_ns()}"
     with log.open("w") as output:
         process = host.start(command, output=output, environment=environment())
     flood = Flood(process, log)
@@ -109,6 +105,17 @@ def flooding(
         yield flood
     finally:
         flood.stop()
+
+
+@contextmanager
+def flooding(
+    host: Host, target: Node, address: str, kind: str, rate: int, seconds: float, sources: int = 1
+) -> Iterator[Flood]:
+    """Send first messages from `host` to a node's UDP port, from `sources` different ports, for `seconds`."""
+    command = [sys.executable, "-m", "tests.rigs.attackers", kind, target.npub, address]
+    command += ["--rate", str(rate), "--seconds", f"{seconds:g}", "--sources", str(sources)]
+    with attack(host, f"flood-{kind}", command) as flood:
+        yield flood
 
 
 def _send(messages: list[bytes], target: tuple[str, int], rate: int, seconds: float, sources: int) -> dict[str, float]:

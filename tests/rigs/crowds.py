@@ -22,15 +22,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
-from pathlib import Path
 from random import Random
 from struct import pack
 from threading import Event
 from typing import Protocol
 
-from tests.rigs.attackers import Flood, forged
+from tests.rigs.attackers import Flood, attack, forged
 from tests.rigs.hosts import Host
-from tests.rigs.nodes import environment
 
 KINDS = ("idle", "slow", "random", "half-open")
 _PIECES_A_SECOND = 50
@@ -40,17 +38,10 @@ _MOST = 3000
 @contextmanager
 def crowding(host: Host, target: tuple[str, int], kind: str, rate: int, seconds: float) -> Iterator[Flood]:
     """Open `rate` connections a second from `host` to `target` for `seconds`, and keep what is not closed."""
-    log: Path = host.directory / f"crowd-{kind}-{time.monotonic_ns()}"
     command = [sys.executable, "-m", "tests.rigs.crowds", kind, target[0], str(target[1])]
     command += ["--rate", str(rate), "--seconds", f"{seconds:g}"]
-    with log.open("w") as output:
-        process = host.start(command, output=output, environment=environment())
-    flood = Flood(process, log)
-    try:
-        flood.wait_begun()
+    with attack(host, f"crowd-{kind}", command) as flood:
         yield flood
-    finally:
-        flood.stop()
 
 
 class Crowd(Protocol):
