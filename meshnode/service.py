@@ -30,7 +30,6 @@ from meshnode.config.features import unsupported, unusable_addresses
 from meshnode.config.keyfile import Resolved, resolve_identity
 from meshnode.config.keylock import KeyLock, secret_file
 from meshnode.config.load import Loaded, load
-from meshnode.config.paths import CONTROL_SOCKET, HOSTS_NAME, companion_directory, key_directory, socket_path
 from meshnode.config.schema import Config
 from meshnode.config.shown import shown
 from meshnode.config.validate import advice, validate
@@ -55,6 +54,7 @@ from meshnode.node.peering import PeerConfig
 from meshnode.node.surroundings import Surroundings
 from meshnode.noise import LIBRARY
 from meshnode.operator_files import WatchedAccess, WatchedHosts
+from meshnode.paths import CONTROL_SOCKET, HOSTS_NAME, companion_directory, key_directory, socket_path
 from meshnode.process import MonotonicClock, keep_keys_out_of_core_files, notify
 from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous

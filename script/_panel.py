@@ -16,8 +16,8 @@ from typing import Any
 
 from meshnode.config.errors import ConfigError
 from meshnode.config.load import load
-from meshnode.config.paths import CONTROL_SOCKET, socket_path
 from meshnode.config.schema import Config
+from meshnode.paths import CONTROL_SOCKET, socket_path
 
 PLACEHOLDER = "ADDRESS-OF-THIS-MACHINE"
 RECORD = Path("/run/meshnode/resolver.json")

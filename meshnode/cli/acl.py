@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meshnode.paths import ALLOW_FILE, DENY_FILE, machine_directory
+
 from .client import Client, ToolError
 from .names import resolve
 
@@ -27,8 +29,6 @@ class Lists:
 
 def find(client: Client) -> Lists:
     """The lists of the running node, else those a node has unless told otherwise."""
-    from meshnode.config.paths import ALLOW_FILE, DENY_FILE, machine_directory
-
     try:
         data = client.ask("show_acl")
     except ToolError:

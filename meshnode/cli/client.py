@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from meshnode import paths
 
 TIMEOUT_SECS = 5.0
 _SILENCE_SECS = 60.0
 """A node that streams says something, be it an empty line, more often than this."""
-
-CONTROL_SOCKET = "control.sock"
 
 
 class ToolError(Exception):
     """The command cannot be carried out; the text is one line for the person who typed it."""
 
 
-def default_socket(environment: Mapping[str, str], is_directory: Callable[[str], bool] = os.path.isdir) -> str:
-    """Where a node has its control socket unless told otherwise (spec 05 section 9).
-
-    The rule is that of `meshnode.config.paths`; it is here once more because importing the configuration model would
-    take longer than most commands.
-    """
-    runtime = environment.get("XDG_RUNTIME_DIR")
-    if is_directory("/run/fips"):
-        return f"/run/fips/{CONTROL_SOCKET}"
-    if runtime and is_directory(runtime):
-        return f"{runtime}/fips/{CONTROL_SOCKET}"
-    return f"/tmp/fips-{CONTROL_SOCKET}"
+def default_socket(environment: Mapping[str, str]) -> str:
+    """Where a node has its control socket unless told otherwise (spec 05 section 9)."""
+    return str(paths.default_socket(paths.CONTROL_SOCKET, environment))
 
 
 class Client:

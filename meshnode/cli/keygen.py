@@ -8,14 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from meshnode.paths import KEY_NAME
+
 from .client import ToolError
-
-
-def default_directory(platform: str = sys.platform) -> str:
-    """Where key files go without `--dir`: beside the configuration of this machine."""
-    if platform == "darwin" or platform.startswith("freebsd"):
-        return "/usr/local/etc/fips"
-    return "/etc/meshnode" if os.path.exists("/etc/meshnode/fips.yaml") else "/etc/fips"
 
 
 def keygen(directory: str, *, force: bool, to_stdout: bool, as_json: bool) -> None:
@@ -39,7 +34,6 @@ def keygen(directory: str, *, force: bool, to_stdout: bool, as_json: bool) -> No
 def _write(directory: Path, identity: Any, force: bool) -> Path | None:
     from meshnode.config.errors import ConfigError
     from meshnode.config.keyfile import write_keypair
-    from meshnode.config.paths import KEY_NAME
 
     key = directory / KEY_NAME
     if os.path.lexists(key) and not force:

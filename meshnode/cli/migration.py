@@ -14,13 +14,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from meshnode.paths import CONFIG_NAME, KEY_NAME
+
 from .client import ToolError
 
 if TYPE_CHECKING:
     from meshnode.config.load import Loaded
 
-CONFIG_NAME: Final = "fips.yaml"
-KEY_NAME: Final = "fips.key"
 SAMPLES: Final = Path("/usr/share/meshnode")
 """Where our packages keep what they start a machine with; such a file may be replaced, if nobody changed it."""
 KEPT: Final = ".before-migration"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
+
+from meshnode.paths import HOSTS_NAME, machine_directory
 
 from .client import Client, ToolError
 
@@ -13,15 +13,9 @@ PREFIX = "npub1"
 _LISTS = (("show_peers", "peers"), ("show_identity_cache", "entries"), ("show_known_peers", "peers"))
 
 
-def hosts_path(platform: str = sys.platform, exists: Callable[[str], bool] = os.path.exists) -> str:
-    """Where the hosts file of this machine lies: beside a configuration of our own packages, if there is one.
-
-    The rule is that of `meshnode.config.paths`, which takes longer to import than this command to run.
-    """
-    if exists("/etc/meshnode/fips.yaml"):
-        return "/etc/meshnode/hosts"
-    prefix = "/usr/local/etc" if platform == "darwin" or platform.startswith("freebsd") else "/etc"
-    return f"{prefix}/fips/hosts"
+def hosts_path() -> str:
+    """Where the hosts file of this machine lies."""
+    return str(machine_directory() / HOSTS_NAME)
 
 
 def resolve(name: str, client: Client, path: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from meshnode.config.keys import BOOL, TEXT, TEXTS, U16, Many, Section, block, choice, key, optional
-from meshnode.config.paths import ALLOW_FILE, DENY_FILE, RULES_DIRECTORY
+from meshnode.paths import ALLOW_FILE, DENY_FILE, RULES_DIRECTORY
 
 LogForm = Literal["text", "json", "journald"]
 _LEVEL = choice("trace", "debug", "info", "warn", "error")

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple, NoReturn
 
 from meshnode.config.errors import ConfigError, os_error_text
 from meshnode.config.node_sections import IdentitySection
-from meshnode.config.paths import KEY_NAME, PUBLIC_NAME
 from meshnode.identity import Identity, IdentityError
+from meshnode.paths import KEY_NAME, PUBLIC_NAME
 
 Opener = Callable[[str, int, int], int]
 """Shaped like `os.open` with a mode; tests hand in one that fails."""

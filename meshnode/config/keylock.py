@@ -16,7 +16,7 @@ from pathlib import Path
 from meshnode.config.errors import ConfigError, os_error_text
 from meshnode.config.keyfile import RESOLVE_CONTEXT, IdentitySource
 from meshnode.config.load import Loaded
-from meshnode.config.paths import KEY_NAME, key_directory
+from meshnode.paths import KEY_NAME, key_directory
 
 PATIENCE_SECS = 3.0
 """How long a process that is just stopping may still hold the key."""

@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 from meshnode.config.document import compose
 from meshnode.config.errors import ConfigError, Place, os_error_text
 from meshnode.config.keys import Reader, Values, build, leaves, overlay
-from meshnode.config.paths import SYSTEM_DIRECTORY, companion_directory, machine_directory, search_list
 from meshnode.config.rendezvous_sections import DiscoverySection
 from meshnode.config.schema import Config
 from meshnode.config.yaml12 import Cursor
+from meshnode.paths import SYSTEM_DIRECTORY, companion_directory, machine_directory, search_list
 
 LARGEST_FILE: Final = 4 * 1024 * 1024
 _CHECKED_RATES: Final = frozenset({"node.rate_limit.established_handshake_rate", "node.rate_limit.session_setup_rate"})

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from meshnode import __version__
-from meshnode.config.paths import ALLOW_FILE, DENY_FILE
 from meshnode.ipv6.mss import effective_ipv6_mtu
 from meshnode.node.core import Node
+from meshnode.paths import ALLOW_FILE, DENY_FILE
 
 from .encoding import Answer
 from .history import History

@@ -18,6 +18,7 @@ from meshnode.ipv6.commands import Run, command_runner
 from meshnode.ipv6.dns_forward import Forwarder
 from meshnode.ipv6.dns_message import TYPE_AAAA, encode_query, parse_query
 from meshnode.ipv6.dns_socket import DnsBindError
+from meshnode.paths import GATEWAY_SOCKET, RUN_DIRECTORY
 
 from .answers import GatewayAnswers
 from .conntrack import Flow, read_flows, sessions
@@ -34,7 +35,7 @@ PROBES = 5
 PROBE_PAUSE_SECS = 1.0
 ANSWER_SECS = 5.0
 REMINDERS_PER_TICK = 32
-SOCKET = "/run/fips/gateway.sock"
+SOCKET = f"{RUN_DIRECTORY}/{GATEWAY_SOCKET}"
 
 Log = Callable[[str, str], None]
 """`log(level, text)`"""

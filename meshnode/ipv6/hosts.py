@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from re import compile as compile_pattern
@@ -12,12 +11,6 @@ from meshnode.identity import IdentityError, PeerIdentity
 
 _MAX_NAME = 63
 _NAME = compile_pattern(r"[A-Za-z0-9-]+")
-
-
-def default_hosts_path(platform: str = sys.platform) -> Path:
-    """Return where the hosts file lies unless the operator says otherwise."""
-    prefix = "/usr/local/etc" if platform == "darwin" or platform.startswith("freebsd") else "/etc"
-    return Path(prefix, "fips", "hosts")
 
 
 def host_name_problem(name: str) -> str | None:

@@ -138,7 +138,7 @@ def test_a_person_reads_who_was_refused_and_what_is_wrong() -> None:
 def test_no_list_is_touched_where_the_named_node_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("meshnode.config.paths.machine_directory", lambda: tmp_path)
+    monkeypatch.setattr("meshnode.cli.acl.machine_directory", lambda: tmp_path)
     assert main(["-s", str(tmp_path / "mistyped.sock"), "acl", "deny", "ALL"]) == 1
     assert "there is no such socket" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

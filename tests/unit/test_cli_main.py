@@ -17,10 +17,8 @@ import pytest
 
 from meshnode import __version__
 from meshnode.cli import names
-from meshnode.cli.client import Client, ToolError, default_socket
+from meshnode.cli.client import Client, ToolError
 from meshnode.cli.main import main
-from meshnode.config.paths import CONTROL_SOCKET
-from meshnode.config.paths import default_socket as configured_default
 from meshnode.identity import Identity
 from tests.unit.vectors import load
 
@@ -210,15 +208,6 @@ def test_a_socket_we_may_not_use_names_the_group(monkeypatch: pytest.MonkeyPatch
 def test_a_path_that_is_too_long_is_one_line() -> None:
     with pytest.raises(ToolError, match=r"^cannot use /x"):
         Client("/" + "x" * 200).ask("show_status")
-
-
-@pytest.mark.parametrize("directories", [(), ("/run/fips",), ("/run/user/7",), ("/run/fips", "/run/user/7")])
-@pytest.mark.parametrize("environment", [{}, {"XDG_RUNTIME_DIR": "/run/user/7"}, {"XDG_RUNTIME_DIR": ""}])
-def test_the_default_socket_is_where_the_node_puts_it(
-    directories: tuple[str, ...], environment: dict[str, str]
-) -> None:
-    ours = default_socket(environment, directories.__contains__)
-    assert ours == str(configured_default(CONTROL_SOCKET, environment, directories.__contains__))
 
 
 # -- connect and disconnect

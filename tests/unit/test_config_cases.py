@@ -18,10 +18,10 @@ import pytest
 from meshnode.config.errors import ConfigError
 from meshnode.config.keyfile import IdentitySource, Resolved, resolve_identity
 from meshnode.config.load import Loaded, load
-from meshnode.config.paths import CONTROL_SOCKET, key_directory, socket_path
 from meshnode.config.schema import Config
 from meshnode.config.validate import CONTEXT, validate
 from meshnode.identity import Identity, IdentityError, PeerIdentity
+from meshnode.paths import CONTROL_SOCKET, key_directory, socket_path
 
 CASES = json.loads((Path(__file__).parent.parent / "vectors" / "config" / "cases.json").read_text())
 COMMAND_LINE = ("usage", "information")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.identity import Identity, PeerIdentity
-from meshnode.ipv6.hosts import HostMap, default_hosts_path, host_name_problem
+from meshnode.ipv6.hosts import HostMap, host_name_problem
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "dns.json").read_text())
 _random = Random(14)
@@ -182,14 +182,6 @@ def test_replaced_aliases_do_not_linger() -> None:
     hosts.set_aliases([("bravo", BRAVO)])
     assert hosts.lookup("alpha") is None
     assert hosts.lookup("bravo") == BRAVO
-
-
-@pytest.mark.parametrize(
-    ("platform", "expected"),
-    [("linux", "/etc/fips/hosts"), ("darwin", "/usr/local/etc/fips/hosts"), ("freebsd14", "/usr/local/etc/fips/hosts")],
-)
-def test_the_default_place_follows_the_platform(platform: str, expected: str) -> None:
-    assert default_hosts_path(platform) == Path(expected)
 
 
 def _address(hosts: HostMap, name: str) -> str | None:

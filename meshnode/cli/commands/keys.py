@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from ..keygen import default_directory, keygen
+from meshnode.paths import machine_directory
+
+from ..keygen import keygen
 from ..options import Words, wants_json
 
 
 def add_to(words: Words) -> None:
     keys = words.add("keygen", "make a new identity", _keygen, asks_node=False)  # -s is free for --stdout
-    keys.add_argument("-d", "--dir", default=default_directory(), metavar="DIR", help="directory (%(default)s)")
+    keys.add_argument("-d", "--dir", default=str(machine_directory()), metavar="DIR", help="directory (%(default)s)")
     keys.add_argument("-f", "--force", action="store_true", help="replace a key that is there; a copy is kept")
     keys.add_argument("-s", "--stdout", action="store_true", help="print the keys and write nothing")
 

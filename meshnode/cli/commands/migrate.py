@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from meshnode.paths import OWN_DIRECTORY, SYSTEM_DIRECTORY
+
 from ..migration import Action, Plan, carry_out, survey
 from ..options import FAILURE, SUCCESS, Words, emit
 
@@ -22,11 +24,9 @@ def add_to(words: Words) -> None:
         "migrate", "take over the configuration of a fips daemon", _migrate, asks_node=False, details=_DETAILS
     )
     command.add_argument(
-        "--from", dest="source", type=Path, default=Path("/etc/fips"), metavar="DIR", help="%(default)s"
+        "--from", dest="source", type=Path, default=SYSTEM_DIRECTORY, metavar="DIR", help="%(default)s"
     )
-    command.add_argument(
-        "--to", dest="target", type=Path, default=Path("/etc/meshnode"), metavar="DIR", help="%(default)s"
-    )
+    command.add_argument("--to", dest="target", type=Path, default=OWN_DIRECTORY, metavar="DIR", help="%(default)s")
     command.add_argument("-n", "--dry-run", action="store_true", help="only tell what would be done")
     command.add_argument("--replace", action="store_true", help="keep aside what stands in the way")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from meshnode.config.paths import (
+from meshnode.paths import (
     CONTROL_SOCKET,
     GATEWAY_SOCKET,
     account_home,
@@ -15,6 +17,7 @@ from meshnode.config.paths import (
     key_directory,
     machine_directory,
     search_list,
+    settings_root,
     socket_path,
 )
 
@@ -34,6 +37,43 @@ def test_the_search_list_from_lowest_to_highest() -> None:
 
 def test_a_user_directory_of_configurations_replaces_the_usual_one() -> None:
     assert names({"HOME": "/h", "XDG_CONFIG_HOME": "/x"})[1:3] == ["/x/fips/fips.yaml", "/h/.fips.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "root"), [("linux", "/etc"), ("darwin", "/usr/local/etc"), ("freebsd14", "/usr/local/etc")]
+)
+def test_settings_lie_where_the_system_keeps_those_of_packages(platform: str, root: str) -> None:
+    assert settings_root(platform) == Path(root)
+
+
+def test_macos_and_freebsd_are_looked_at_where_linux_keeps_its_settings_too() -> None:
+    found = search_list({"HOME": "/h"}, system=settings_root("darwin") / "fips")
+    assert [str(path) for path in found[:2]] == ["/etc/fips/fips.yaml", "/usr/local/etc/fips/fips.yaml"]
+
+
+def test_every_program_of_a_mac_asks_in_the_same_place() -> None:
+    program = """if 1:
+        import sys
+        sys.platform = "darwin"
+        from meshnode import paths
+        from meshnode.cli import names
+        from meshnode.cli.commands import keys, migrate
+        from meshnode.cli.main import parser
+        from meshnode.config import Config
+        keygen, migration = (parser().parse_args([command]) for command in ("keygen", "migrate"))
+        print(names.hosts_path(), keygen.dir, migration.source, migration.target)
+        print(Config().meshnode.access.allow_file, paths.key_directory([]))
+    """
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    root = "/usr/local/etc"
+    assert said.split() == [
+        f"{root}/fips/hosts",
+        f"{root}/fips",
+        f"{root}/fips",
+        f"{root}/meshnode",
+        f"{root}/fips/peers.allow",
+        f"{root}/fips",
+    ]
 
 
 @pytest.mark.parametrize("directory", ["", "relative/x"])

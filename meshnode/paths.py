@@ -1,16 +1,26 @@
-"""Where files lie (spec 05 sections 3.2, 4 and 9; spec 07 sections 7 and 8). The environment is always handed in."""
+"""Where files lie (spec 05 sections 3.2, 4 and 9; spec 07 sections 7 and 8). The environment is always handed in.
+
+The node, the gateway and the command line tools all ask here; so it imports nothing that takes long to load.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-SYSTEM_DIRECTORY: Final = Path("/etc/fips")
+
+def settings_root(platform: str = sys.platform) -> Path:
+    """Below which directory this system keeps the settings of what was installed later than itself."""
+    return Path("/usr/local/etc" if platform == "darwin" or platform.startswith("freebsd") else "/etc")
+
+
+SYSTEM_DIRECTORY: Final = settings_root() / "fips"
 """Shared with the reference daemon."""
-OWN_DIRECTORY: Final = Path("/etc/meshnode")
+OWN_DIRECTORY: Final = settings_root() / "meshnode"
 """Where our packages configure: removing the reference daemon's package empties the other one, keys included."""
 CONFIG_NAME: Final = "fips.yaml"
 KEY_NAME: Final = "fips.key"
@@ -56,7 +66,7 @@ def search_list(
     """Configuration files looked for without `-c`, lowest priority first; the last one is relative."""
     home = environment.get("HOME") or home_of_account()
     user = environment.get("XDG_CONFIG_HOME", "")
-    files = [system / CONFIG_NAME]
+    files = [directory / CONFIG_NAME for directory in _system_directories(system)]
     if os.path.isabs(user):
         files.append(Path(user) / "fips" / CONFIG_NAME)
     elif home:
@@ -65,6 +75,11 @@ def search_list(
         files.append(Path(home) / f".{CONFIG_NAME}")
     files.append(Path(CONFIG_NAME))
     return files
+
+
+def _system_directories(system: Path) -> list[Path]:
+    """macOS and FreeBSD are looked at where Linux keeps its settings, too."""
+    return [settings_root("linux") / "fips", system] if system == settings_root("freebsd") / "fips" else [system]
 
 
 def key_directory(loaded: list[Path], system: Path = SYSTEM_DIRECTORY) -> Path:
