@@ -43,6 +43,7 @@ class AnnounceExchange:
 
         Beyond what the specification demands, a path must not name a node twice, which no honest one does, nor be so
         deep that we could announce our own place below it neither on ordinary links nor on any of ours (section 3.12).
+        A peer that announces such a path is no longer where it was before, and has no position until it tells another.
         """
         counters = self.counters
         counters.received += 1
@@ -64,15 +65,20 @@ class AnnounceExchange:
         if not neighbour.identity.verify(message.signing_bytes(), message.signature):
             counters.sig_failed += 1
             return None
-        if message.ancestry_error() is not None or not self._believable(message):
+        if message.ancestry_error() is not None:
             counters.ancestry_invalid += 1
+            return None
+        if message.sequence <= neighbour.sequence_heard:
+            counters.stale += 1
+            return None
+        neighbour.sequence_heard = message.sequence
+        if not self._believable(message):
+            counters.ancestry_invalid += 1
+            neighbour.position = None
             return None
         return self._store(neighbour, message, wall)
 
-    def _store(self, neighbour: Neighbour, message: TreeAnnounce, wall: float) -> Position | None:
-        if neighbour.position is not None and message.sequence <= neighbour.position.sequence:
-            self.counters.stale += 1
-            return None
+    def _store(self, neighbour: Neighbour, message: TreeAnnounce, wall: float) -> Position:
         self.counters.accepted += 1
         position = Position(
             sequence=message.sequence,

@@ -98,6 +98,7 @@ class Budget:
 class Neighbour:
     """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes.
 
+    `sequence_heard` is that of its newest announce, also when `position` was not to be believed and is None.
     `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter. Traffic
     avoids a `doubtful` peer where it can, and a detour to a `poor` one may be worth it; what a distrusted one announced
     does not count while there are others.
@@ -106,6 +107,7 @@ class Neighbour:
     identity: PeerIdentity
     link_mtu: int
     position: Position | None = None
+    sequence_heard: int = -1
     clock: ClockReading | None = None
     filter: int | None = None
     filter_sequence: int = 0

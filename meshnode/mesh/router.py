@@ -250,9 +250,12 @@ class Router:
     # Our position (spec 03 sections 3.6 and 3.7)
 
     def _tree_announce(self, peer: NodeAddr, body: bytes, now: float, wall: float) -> None:
-        was_tree_peer = self.tree.is_tree_peer(peer)
+        neighbour, was_tree_peer = self.neighbours.get(peer), self.tree.is_tree_peer(peer)
+        had_position = neighbour is not None and neighbour.position is not None
         position = self.announces.receive(peer, body, now, wall)
         if position is None:
+            if neighbour is not None and had_position and neighbour.position is None:
+                self._position_gone(peer, was_tree_peer, now, wall)
             return
         self._decisions.forget()
         if position.root > self.tree.root:
@@ -263,6 +266,15 @@ class Router:
             else:
                 self._follow_parent(now, wall)
         if self.tree.is_tree_peer(peer) != was_tree_peer:
+            self.filters.mark_changed(excluded=peer)
+
+    def _position_gone(self, peer: NodeAddr, was_tree_peer: bool, now: float, wall: float) -> None:
+        """A peer moved to where we cannot follow, and no longer is where we thought it was."""
+        self._decisions.forget()
+        if not self.tree.is_root and self.tree.parent == peer:
+            self._lose_parent(now, wall)
+            self.filters.mark_all()
+        elif was_tree_peer:
             self.filters.mark_changed(excluded=peer)
 
     def _reconsider(self, now: float, wall: float) -> bool:

@@ -78,14 +78,18 @@ def test_filters_have_a_budget() -> None:
     [((1280, 1280), 34), ((1472, 1472), 40), ((1280, 1472), 40), ((1472, 1280), 40), ((65535, 1280), MAX_LENGTH - 1)],
 )
 def test_a_path_too_deep_to_hang_below_is_no_path(mtus: tuple[int, int], deepest: int) -> None:
-    """Section 3.12: whoever hung below it could not announce itself on any of its links any more."""
+    """Section 3.12: whoever hung below it could not announce itself on any of its links any more.
+
+    Where the peer was before it is no longer, by its own word.
+    """
     net = Peers()
     for peer, mtu in zip((0, 2), mtus, strict=True):
         net.victim.set_link_mtu(net.address(peer), mtu)
-    before = net.position(2)
     for too_many in (deepest + 1, 2000):
+        net.announce(2, [bytes(16)])
+        assert net.position(2) == [net.address(2), bytes(16)]
         net.announce(2, [*(DICE.randbytes(16) for _ in range(too_many - 2)), bytes(16)])
-        assert net.position(2) == before
+        assert net.position(2) == []
     net.announce(2, [*(DICE.randbytes(16) for _ in range(deepest - 2)), bytes(16)])
     assert len(net.position(2)) == deepest
     assert len(net.victim.own_coordinates) == deepest + 1
@@ -93,9 +97,32 @@ def test_a_path_too_deep_to_hang_below_is_no_path(mtus: tuple[int, int], deepest
 
 def test_a_path_that_names_a_node_twice_is_no_path() -> None:
     net = Peers()
-    before = net.position(2)
     net.announce(2, [DICE.randbytes(16)] * 2 + [bytes(16)])
-    assert net.position(2) == before
+    assert net.position(2) == []
+
+
+def test_a_parent_that_moved_out_of_reach_is_left_and_an_older_word_of_it_is_not_believed_again() -> None:
+    net = Peers()
+    net.announce(2, [bytes(16)])
+    assert net.victim.own_coordinates == [net.address(1), net.address(2), bytes(16)]
+    sequence = net.sequence
+    net.announce(2, [*(DICE.randbytes(16) for _ in range(200)), bytes(16)])
+    assert net.victim.own_coordinates == [net.address(1), net.address(0)]
+    net.sequence = sequence
+    net.announce(2, [bytes(16)])
+    assert net.position(2) == []
+    net.sequence += 1
+    net.announce(2, [bytes(16)])
+    assert net.position(2) == [net.address(2), bytes(16)]
+
+
+def test_without_another_way_up_a_node_whose_parent_moved_out_of_reach_is_root() -> None:
+    net = Peers()
+    net.victim.peer_down(net.address(0), net.now, WALL)
+    net.announce(2, [bytes(16)])
+    assert net.victim.tree.parent == net.address(2)
+    net.announce(2, [*(DICE.randbytes(16) for _ in range(200)), bytes(16)])
+    assert net.victim.tree.is_root
 
 
 def test_places_that_one_peer_teaches_are_limited_and_those_of_others_are_not() -> None:
