@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_type_hints
 
 from meshnode.config.schema import Config, PeerSection
@@ -21,8 +21,12 @@ def mesh_settings(section: object) -> MeshSettings:
 
 
 def configured_peers(config: Config, own: PeerIdentity, warn: Callable[[str], None]) -> list[PeerConfig]:
-    """The peers of a file; one that is this node itself is passed over with a warning."""
-    peers = []
+    """The peers of a file, each once; one that is this node itself is passed over with a warning.
+
+    Entries with the same key are one peer (spec 05 section 5.18): with the addresses of all of them, and for the rest
+    as the last one says.
+    """
+    peers: dict[bytes, PeerConfig] = {}
     for section in config.peers:
         try:
             identity = PeerIdentity.from_npub(section.npub)
@@ -31,8 +35,14 @@ def configured_peers(config: Config, own: PeerIdentity, warn: Callable[[str], No
         if identity == own:
             warn(f"peer {section.alias or identity.short_npub} is this node itself and is passed over")
             continue
-        peers.append(_peer_config(identity, section))
-    return peers
+        peer = _peer_config(identity, section)
+        peers[identity.node_addr] = _merged(peers.get(identity.node_addr, peer), peer)
+    return list(peers.values())
+
+
+def _merged(first: PeerConfig, last: PeerConfig) -> PeerConfig:
+    addresses = dict.fromkeys([*first.addresses, *last.addresses])
+    return replace(last, addresses=list(addresses), alias=last.alias or first.alias)
 
 
 def passed_over(config: Config, own: PeerIdentity) -> list[str]:

@@ -9,9 +9,15 @@ from .client import Client, ToolError
 
 
 def config_file(node: Client, given: str | None) -> Path:
-    """The file to change: the one named, else the last the node has read. Raises `ToolError`."""
+    """The file to change: the one named, else the last the node has read. Raises `ToolError`.
+
+    The file may be new, its directory may not: a mistyped path would make a tree that no node ever looks into.
+    """
     if given is not None:
-        return Path(given)
+        file = Path(given)
+        if not file.parent.is_dir():
+            raise ToolError(f"there is no directory {file.parent}; make it first, or name another file with --file")
+        return file
     files = node.ask("show_status").get("config_files") or []
     if not files:
         raise ToolError("the node has read no configuration file; name one with --file")
@@ -64,4 +70,7 @@ def _peers(text: str, file: Path) -> dict[str, list[tuple[str, str]]]:
         config, _warnings = parse(text, str(file))
     except ConfigError as error:
         raise ToolError(f"{file} was not changed, the node would not read it: {error}") from None
-    return {peer.npub: [(one.transport, one.addr) for one in peer.addresses] for peer in config.peers}
+    endpoints: dict[str, list[tuple[str, str]]] = {}
+    for peer in config.peers:
+        endpoints.setdefault(peer.npub, []).extend((one.transport, one.addr) for one in peer.addresses)
+    return endpoints

@@ -39,7 +39,13 @@ def with_peer(text: str, npub: str, alias: str | None, transport: str, address: 
 
 
 def without_peer(text: str, npub: str) -> str:
-    """The text without that peer; unchanged when it is not there."""
+    """The text without that peer, however often it is named; unchanged when it is not there."""
+    while (shorter := _without_first(text, npub)) != text:
+        text = shorter
+    return text
+
+
+def _without_first(text: str, npub: str) -> str:
     peers = _value(_root(text), "peers")
     item = None if peers is None else _find(peers, npub)
     if peers is None or item is None:

@@ -296,7 +296,7 @@ _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
 
 def advice(config: Config) -> list[str]:
     """Warnings, one line each, about settings that load but do not do what one would expect."""
-    return [*skipped_peers(config.peers), *_outside_range(config), *_overridden(config)]
+    return [*skipped_peers(config.peers), *_repeated_peers(config.peers), *_outside_range(config), *_overridden(config)]
 
 
 def skipped_peers(peers: list[PeerSection]) -> Iterator[str]:
@@ -307,6 +307,17 @@ def skipped_peers(peers: list[PeerSection]) -> Iterator[str]:
         except IdentityError as error:
             reason = "it is a secret key; a peer is named by its npub" if "secret" in _named(peer.npub) else str(error)
             yield f"peers[{number}].npub is not a public key, the peer is skipped: {reason}"
+
+
+def _repeated_peers(peers: list[PeerSection]) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for number, peer in enumerate(peers):
+        known = first.setdefault(peer.npub.lower(), number)
+        if known != number:
+            yield (
+                f"peers[{number}] is the same node as peers[{known}]: they count as one, with the addresses of both "
+                "and otherwise as the last one says; write it once"
+            )
 
 
 def _outside_range(config: Config) -> Iterator[str]:

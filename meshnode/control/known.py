@@ -113,13 +113,17 @@ class PeerActions:
                 f"none of the running transports of kind {transport} can send to {address!r}{_remedy(node, transport)}"
             )
         alias = params.get("alias")
-        config = _extended(node, identity, PeerAddress(transport, address), alias if isinstance(alias, str) else None)
+        known = node.peering.known.get(identity.node_addr)
+        old = None if known is None else known.configured
+        config = _extended(old, identity, PeerAddress(transport, address), alias if isinstance(alias, str) else None)
+        changed = ["peer"] if known is None or old is None else _changes(known, old, config)
         node.register(identity, config.alias)
         node.run(lambda now: node.peering.configure(config, now))
         return {
             "npub": npub,
             "alias": config.alias,
             "addresses": [{"transport": a.transport, "addr": a.address} for a in config.addresses],
+            "changed": changed,
         }
 
     def remove(self, params: Any) -> Answer:
@@ -138,14 +142,24 @@ class PeerActions:
         return {"npub": npub, "was_configured": was_configured, "was_connected": peer is not None}
 
 
-def _extended(node: Node, identity: PeerIdentity, address: PeerAddress, alias: str | None) -> PeerConfig:
+def _extended(old: PeerConfig | None, identity: PeerIdentity, address: PeerAddress, alias: str | None) -> PeerConfig:
     """The peer as it is configured, with one more address; a new one when it is not."""
-    known = node.peering.known.get(identity.node_addr)
-    old = None if known is None else known.configured
     if old is None:
         return PeerConfig(identity, [address], alias)
-    others = [one for one in old.addresses if (one.transport, one.address) != (address.transport, address.address)]
-    return PeerConfig(identity, [*others, address], alias or old.alias, True, old.auto_reconnect)
+    is_known = any((one.transport, one.address) == (address.transport, address.address) for one in old.addresses)
+    addresses = old.addresses if is_known else [*old.addresses, address]
+    return PeerConfig(identity, addresses, alias or old.alias, True, old.auto_reconnect)
+
+
+def _changes(known: KnownPeer, old: PeerConfig, new: PeerConfig) -> list[str]:
+    """What is otherwise about a peer that was known before it was added again, in words."""
+    differences = {
+        "address": old.addresses != new.addresses,
+        "alias": old.alias != new.alias,
+        "dialled from now on": not old.auto_connect,
+        "no longer left alone": known.dismissed,
+    }
+    return [word for word, differs in differences.items() if differs]
 
 
 def _identity(npub: str) -> PeerIdentity:

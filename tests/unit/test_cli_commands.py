@@ -201,6 +201,44 @@ def test_a_peer_is_added_to_the_node_and_to_the_file(run: Run, daemon: Daemon, t
     assert file.read_text() == "# mine\npeers: []\n"
 
 
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        ({}, "added delta; `meshctl peers` shows how it goes"),
+        ({"changed": ["peer"]}, "added delta; `meshctl peers` shows how it goes"),
+        ({"changed": ["address", "alias"]}, "delta is a peer already; changed: address, alias"),
+        ({"changed": []}, "delta is a peer at that address already; nothing changed"),
+    ],
+)
+def test_adding_a_peer_says_whether_it_was_one(run: Run, daemon: Daemon, answer: dict[str, object], line: str) -> None:
+    daemon.answers["peer_add"] = ok({"npub": DELTA, **answer})
+    assert run("peer", "add", "delta", "192.0.2.7:2121", "udp", "--alias", "delta") == (0, f"{line}\n", "")
+
+
+@pytest.mark.parametrize("verb", [("add", "delta", "192.0.2.7:2121", "udp"), ("remove", "delta")])
+def test_where_nothing_can_be_saved_the_node_is_not_asked(
+    run: Run, daemon: Daemon, verb: tuple[str, ...], tmp_path: Path
+) -> None:
+    missing = tmp_path / "nonex"
+    status, out, err = run("peer", *verb, "--save", "--file", str(missing / "f.yaml"))
+    assert (status, out) == (1, "")
+    assert err == f"error: there is no directory {missing}; make it first, or name another file with --file\n"
+    assert not missing.exists()
+    assert run("peer", *verb, "--file", str(tmp_path / "f.yaml"))[2].startswith("error: --file names the file for")
+    assert not {request["command"] for request in daemon.requests} & {"peer_add", "peer_remove"}
+
+
+def test_a_peer_that_is_written_twice_counts_once_and_goes_whole(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    file, entry = tmp_path / "fips.yaml", f"- npub: {DELTA}\n  addresses: [{{transport: udp, addr: 'h:NUMBER'}}]\n"
+    file.write_text("peers:\n" + entry.replace("NUMBER", "1") + entry.replace("NUMBER", "2"))
+    daemon.answers["peer_add"] = ok({"npub": DELTA})
+    daemon.answers["peer_remove"] = ok({"npub": DELTA})
+    added = run("peer", "add", "delta", "h:3", "udp", "--save", "--file", str(file))
+    assert (added[0], added[1].splitlines()[-1]) == (0, f"written into {file}")
+    assert run("peer", "remove", "delta", "--save", "--file", str(file))[0] == 0
+    assert file.read_text() == "peers: []\n"
+
+
 def test_the_file_is_the_one_the_node_read(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     daemon.answers["peer_add"] = ok({"npub": DELTA})
     arguments = ("peer", "add", "delta", "192.0.2.7:2121", "udp", "--save")

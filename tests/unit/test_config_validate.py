@@ -18,6 +18,14 @@ def peer(transport: str = "udp", addr: str = "192.0.2.1:2121") -> str:
     return f"peers: [{{npub: {NPUB}, addresses: [{{transport: {transport}, addr: '{addr}'}}]}}]\n"
 
 
+def test_a_peer_that_is_written_twice_is_told() -> None:
+    once = f"{{npub: {NPUB}, addresses: [{{transport: udp, addr: 'h:1'}}]}}"
+    upper = once.replace(NPUB, NPUB.upper())
+    assert advice(parse(f"peers: [{once}]")[0]) == []
+    (line,) = advice(parse(f"peers: [{once}, {upper}]")[0])
+    assert line.startswith("peers[1] is the same node as peers[0]: they count as one")
+
+
 def refusal(text: str) -> ConfigError:
     config, _ = parse(text)
     with pytest.raises(ConfigError) as caught:

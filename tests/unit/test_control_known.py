@@ -7,6 +7,8 @@ from twisted.logger import Logger
 
 from meshnode.control.commands import CommandError
 from meshnode.control.lines import KEPT, RecentLines
+from meshnode.identity import Identity
+from meshnode.node.peering import PeerAddress, PeerConfig
 from tests.unit.node_rig import MeshNet
 from tests.unit.test_control_state import GHOST, Chain, Operator
 
@@ -53,6 +55,30 @@ def test_a_second_address_stands_beside_the_first(chain: Chain) -> None:
     answer = operator.ask("peer_add", {"npub": GHOST.npub, "address": "elsewhere", "transport": "memory"})
     assert [one["addr"] for one in answer["addresses"]] == ["nowhere", "elsewhere"]
     assert answer["alias"] == "ghost"
+
+
+def test_the_answer_says_what_changed_about_a_peer_that_was_known(chain: Chain) -> None:
+    operator, node = chain.operators[0], chain.hosts[0].node
+    ghost: dict[str, object] = {"npub": GHOST.npub, "transport": "memory"}
+    stranger = Identity(bytes(31) + b"\x77").npub
+    assert operator.ask("peer_add", {**ghost, "npub": stranger, "address": "x"})["changed"] == ["peer"]
+    assert operator.ask("peer_add", {**ghost, "address": "nowhere"})["changed"] == []
+    assert operator.ask("peer_add", {**ghost, "address": "elsewhere", "alias": "spook"})["changed"] == [
+        "address",
+        "alias",
+    ]
+    node.peering.disconnect(GHOST)
+    assert operator.ask("peer_add", {**ghost, "address": "nowhere"})["changed"] == ["no longer left alone"]
+
+
+def test_adding_a_peer_again_leaves_its_addresses_in_their_order(chain: Chain) -> None:
+    node, addresses = chain.hosts[0].node, [PeerAddress("memory", "first", 10), PeerAddress("memory", "second", 20)]
+    node.run(lambda now: node.peering.configure(PeerConfig(GHOST, addresses, auto_connect=False), now))
+    answer = chain.operators[0].ask("peer_add", {"npub": GHOST.npub, "address": "first", "transport": "memory"})
+    assert answer["changed"] == ["dialled from now on"]
+    known = node.peering.known.get(GHOST.node_addr)
+    assert known is not None
+    assert [candidate.address for candidate in known.candidates] == addresses
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
-from ..client import ToolError
+from ..client import Client, ToolError
 from ..names import resolve
 from ..options import Words, add_peer, client, emit
 from ..peer_file import config_file, drop_peer, save_peer
@@ -34,22 +36,40 @@ def _add_saving(parser: argparse.ArgumentParser) -> None:
 def _add(options: argparse.Namespace) -> None:
     check_endpoint(options.address, options.transport)
     node = client(options)
+    file = _file(options, node)
     npub = resolve(options.peer, node)
     params = {"npub": npub, "address": options.address, "transport": options.transport}
     if options.alias is not None:
         params["alias"] = options.alias
     data = node.ask("peer_add", params)
-    lines = [f"added {options.alias or npub}; `meshctl peers` shows how it goes"]
-    if options.save:
-        file = config_file(node, options.file)
+    lines = [_added(data, options.alias or npub)]
+    if file is not None:
         data["saved"] = save_peer(file, npub, options.alias, options.transport, options.address)
         data["file"] = str(file)
         lines.append(f"written into {file}" if data["saved"] else f"{file} has it already")
     emit(data, options, lambda: lines)
 
 
+def _file(options: argparse.Namespace, node: Client) -> Path | None:
+    """The file to write into, if one is to be; asked for before anything is changed. Raises `ToolError`."""
+    if options.file is not None and not options.save:
+        raise ToolError("--file names the file for --save; write both, or neither")
+    return config_file(node, options.file) if options.save else None
+
+
+def _added(data: dict[str, Any], name: str) -> str:
+    """What became of it, as far as the node says so."""
+    changed = data.get("changed", ["peer"])
+    if "peer" in changed:
+        return f"added {name}; `meshctl peers` shows how it goes"
+    if changed:
+        return f"{name} is a peer already; changed: {', '.join(changed)}"
+    return f"{name} is a peer at that address already; nothing changed"
+
+
 def _remove(options: argparse.Namespace) -> None:
     node = client(options)
+    file = _file(options, node)
     npub = resolve(options.peer, node)
     try:
         data = node.ask("peer_remove", {"npub": npub})
@@ -58,8 +78,7 @@ def _remove(options: argparse.Namespace) -> None:
         if not options.save:
             raise
         data, lines = {"npub": npub, "was_configured": False, "was_connected": False}, [f"the node says: {error}"]
-    if options.save:
-        file = config_file(node, options.file)
+    if file is not None:
         data["saved"], data["file"] = drop_peer(file, npub), str(file)
         lines.append(f"taken out of {file}" if data["saved"] else f"{file} does not have it")
     emit(data, options, lambda: lines)
