@@ -181,7 +181,12 @@ def _missed(before: ReceiverReport, report: ReceiverReport, train: Train, epoch:
     whole = received == report.interval_packets_recv and before.highest_counter < train.first
     if train.epoch is not epoch or not whole:
         return None
+    lost = report.highest_counter - before.highest_counter - received
+    if lost <= 0:
+        return 0  # a late frame was counted among the missed before it came; all of them came
     missed = min(report.max_burst_loss, len(train.sizes))
-    other_losses = report.highest_counter - before.highest_counter - received - missed
+    if lost < missed:
+        return None  # some of the run came after all
+    other_losses = lost - missed
     short_ones = report.interval_bytes_recv < received * train.sizes[0] // 2
     return missed if other_losses <= OTHER_LOSSES or (short_ones and len(set(train.sizes)) == 1) else None
