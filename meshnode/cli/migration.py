@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from meshnode.paths import CONFIG_NAME, KEY_NAME
 
@@ -25,7 +25,9 @@ SAMPLES: Final = Path("/usr/share/meshnode")
 """Where our packages keep what they start a machine with; such a file may be replaced, if nobody changed it."""
 KEPT: Final = ".before-migration"
 _PRIVATE: Final = 0o600
+_MOST_FILES: Final = 1000
 _UNITS: Final = ("fips", "fips-dns", "fips-firewall", "fips-gateway")
+_OUR_UNITS: Final = {"fips-gateway": "meshnode-gateway"}
 _UNIT_DIRECTORIES: Final = ("etc/systemd/system", "lib/systemd/system", "usr/lib/systemd/system")
 
 
@@ -56,6 +58,8 @@ class Plan:
     target: Path
     steps: list[Step]
     npub: str | None
+    directories: list[Path] = field(default_factory=list)
+    """Those of the target, in the order to make them."""
     remarks: list[str] = field(default_factory=list)
     todo: list[str] = field(default_factory=list)
 
@@ -69,12 +73,9 @@ def survey(source: Path, target: Path, *, replace: bool, samples: Path = SAMPLES
 
     `replace` allows to put files of `target` aside. `root` is where the units of services are looked for.
     """
-    if source.resolve() == target.resolve():
-        raise ToolError(f"{source} is both source and target; name another directory with --to")
-    if not (source / CONFIG_NAME).is_file():
-        raise ToolError(f"there is no {source / CONFIG_NAME}; name the directory that holds it with --from")
+    _check(source, target)
     plan = Plan(source, target, [], None)
-    for file in _files(source, plan.remarks):
+    for file in _files(source, plan):
         plan.steps.append(_step(file, target / file.relative_to(source), samples, replace))
     plan.steps.sort(key=lambda step: step.source.name == CONFIG_NAME)  # a service waits for it, so it comes last
     loaded = _load(source / CONFIG_NAME, plan)
@@ -93,28 +94,68 @@ def carry_out(plan: Plan) -> None:
         raise ToolError(
             f"nothing was copied, because other files stand in the way: {names}; --replace keeps them aside"
         )
-    for step in plan.steps:
-        try:
+    step: Step | None = None
+    try:
+        for directory in plan.directories:
+            _make_directories(directory, plan)
+        for step in plan.steps:
             _copy(step, plan)
-        except OSError as error:
-            raise ToolError(f"cannot copy {step.source} to {step.target}: {error.strerror or error}") from None
+    except OSError as error:
+        what = f"make {error.filename}" if step is None else f"copy {step.source} to {step.target}"
+        raise ToolError(f"cannot {what}: {error.strerror or error}") from None
     found = _identity(_load(plan.target / CONFIG_NAME, Plan(plan.target, plan.target, [], None)), plan.target)
     if plan.npub is not None and found != plan.npub:
         raise ToolError(f"{plan.target} has become {found or 'nobody'}, not {plan.npub}; {plan.source} is as it was")
 
 
-def _files(source: Path, remarks: list[str]) -> Iterator[Path]:
-    """Every file below `source`, links followed to files. What is no file is remarked on."""
-    for directory, names, files in os.walk(source):
+def _check(source: Path, target: Path) -> None:
+    """Raises `ToolError` unless there is a configuration in `source` and `target` lies apart from it."""
+    if source.resolve() == target.resolve():
+        raise ToolError(f"{source} is both source and target; name another directory with --to")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise ToolError(f"{target} lies in {source}, which is only read; name another directory with --to")
+    try:
+        (source / CONFIG_NAME).open("rb").close()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise ToolError(f"there is no {source / CONFIG_NAME}; name the directory that holds it with --from") from None
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> ToolError:
+    hint = "; try again with sudo" if isinstance(error, PermissionError) else ""
+    return ToolError(f"cannot read {error.filename}: {error.strerror}{hint}")
+
+
+def _files(source: Path, plan: Plan) -> Iterator[Path]:
+    """Every file below `source`, links followed; notes directories, and what is neither, in the plan.
+
+    Raises `ToolError` for a directory that cannot be read, and where links lead to more than a configuration.
+    """
+    count, seen = 0, set(source.resolve().parents)
+    for directory, names, files in os.walk(source, onerror=_stop, followlinks=True):
+        here, meant = Path(directory), Path(directory).resolve()
+        if meant in seen:
+            plan.remarks.append(f"{here} leads back to {meant} and is left out")
+            names.clear()
+            continue
+        seen.add(meant)
+        plan.directories.append(plan.target / here.relative_to(source))
         names.sort()
-        for name in sorted([*files, *(name for name in names if Path(directory, name).is_symlink())]):
-            path = Path(directory, name)
+        for path in (here / name for name in sorted([*files, *names])):
+            if path.is_symlink() and path.exists() and path.resolve() not in seen:
+                plan.remarks.append(f"{path} is a link to {path.resolve()}; what it leads to is copied")
             if path.is_file():
-                if path.is_symlink():
-                    remarks.append(f"{path} is a link to {path.resolve()}; what it leads to is copied")
                 yield path
-            else:
-                remarks.append(f"{path} is no file and is left out")
+            elif not path.is_dir():
+                plan.remarks.append(f"{path} is no file and is left out")
+        count += len(files)
+        if count > _MOST_FILES:
+            raise ToolError(f"there are more than {_MOST_FILES} files below {source}; is there a link to elsewhere?")
+
+
+def _stop(error: OSError) -> NoReturn:
+    raise _unreadable(error)
 
 
 def _step(source: Path, target: Path, samples: Path, replace: bool) -> Step:
@@ -124,7 +165,7 @@ def _step(source: Path, target: Path, samples: Path, replace: bool) -> Step:
     try:
         wanted, found = source.read_bytes(), target.read_bytes()
     except OSError as error:
-        raise ToolError(f"cannot read {error.filename}: {error.strerror}") from None
+        raise _unreadable(error) from None
     if wanted == found and not target.is_symlink():
         return Step(Action.SAME, source, target)
     if _is_sample(found, samples / f"{target.name}.example"):
@@ -187,12 +228,15 @@ def _make_directories(directory: Path, plan: Plan) -> None:
 
 
 def _like(source: Path, copy: Path, *, private: bool = False) -> None:
-    """Give the copy times, permissions and, where we may, the owner of the source."""
+    """Give the copy times, permissions, access control lists and, where we may, the owner of the source."""
     status = source.stat()
     if os.geteuid() == 0:
         os.chown(copy, status.st_uid, status.st_gid)
-    os.chmod(copy, _PRIVATE if private else status.st_mode & 0o777)
-    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if private:
+        os.chmod(copy, _PRIVATE)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        shutil.copystat(source, copy)
 
 
 def _load(file: Path, plan: Plan) -> Loaded | None:
@@ -254,6 +298,10 @@ def _services(plan: Plan, root: Path) -> Iterator[str]:
             "if fips-firewall.service guarded the mesh interface, write `meshnode: { firewall: { enabled: true } }` "
             f"into {plan.target / CONFIG_NAME}; the rules in fips.d go on counting"
         )
+    for unit in _UNITS:
+        if (settings := root / f"etc/systemd/system/{unit}.service.d").is_dir():
+            ours = settings.with_name(f"{_OUR_UNITS.get(unit, 'meshnode')}.service.d")
+            yield f"look through {settings}, which counts for {unit} alone; what is to stay belongs into {ours}"
     if there:
         yield f"systemctl disable --now {' '.join(there)}"
     yield "systemctl enable --now meshnode"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from meshnode.config.keyfile import KeyFiles
 from meshnode.identity import Identity
 
 ME = Identity.generate(lambda size: bytes([7]) * size)
+ORDINARY_USER = 65533
 OTHER = Identity.generate(lambda size: bytes([9]) * size)
 CONFIG = "# mine\nnode:\n  identity:\n    persistent: true\ntransports:\n  udp: {}\n"
 FILES = {
@@ -170,6 +172,90 @@ def test_links_are_followed_and_told_of_and_what_is_no_file_is_left_out(
     assert f"note: {source / 'pipe'} is no file and is left out\n" in out
 
 
+def test_a_directory_behind_a_link_is_taken_along_and_a_link_back_is_not_followed(
+    run: Run, source: Path, target: Path, tmp_path: Path
+) -> None:
+    (source / "fips.d").rename(tmp_path / "rules")
+    (source / "fips.d").symlink_to(tmp_path / "rules")
+    (source / "up").symlink_to("..")
+    (source / "round").symlink_to(source)
+    status, out, _ = run()
+    assert status == 0
+    assert tree(target)["fips.d/10-ssh.nft"] == tree(tmp_path / "rules")["10-ssh.nft"]
+    assert f"note: {source / 'up'} leads back to {tmp_path} and is left out\n" in out
+    assert f"note: {source / 'round'} leads back to {source} and is left out\n" in out
+    assert {path.name for path in target.iterdir() if path.is_dir()} == {"fips.d"}
+
+
+def test_directories_arrive_as_they_were_be_they_empty(run: Run, source: Path, target: Path) -> None:
+    (source / "empty").mkdir()
+    modes = {"empty": 0o2750, "fips.d": 0o1711}
+    for name, mode in modes.items():
+        (source / name).chmod(mode)
+    assert run()[0] == 0
+    assert {name: (target / name).stat().st_mode & 0o7777 for name in modes} == modes
+
+
+def test_a_link_to_half_of_the_machine_is_refused(run: Run, source: Path, target: Path, tmp_path: Path) -> None:
+    (tmp_path / "usr").mkdir()
+    for number in range(1001):
+        (tmp_path / "usr" / str(number)).touch()
+    (source / "usr").symlink_to(tmp_path / "usr")
+    assert run()[2] == f"error: there are more than 1000 files below {source}; is there a link to elsewhere?\n"
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("refused", ["fips.yaml", "fips.d", "hosts"])
+def test_what_may_not_be_read_is_said_in_one_line_and_nothing_is_copied(
+    run: Run, source: Path, target: Path, refused: str
+) -> None:
+    write(target / "hosts", "other\n")
+    (source / refused).chmod(0)
+    with as_an_ordinary_user(source.parent):
+        status, out, err = run("--replace")
+    assert (status, out) == (1, "")
+    assert err == f"error: cannot read {source / refused}: Permission denied; try again with sudo\n"
+    assert list(tree(target)) == ["hosts"]
+
+
+@contextmanager
+def as_an_ordinary_user(directory: Path) -> Iterator[None]:
+    """Let go of root's rights for a while; everything below `directory` belongs to that user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, ORDINARY_USER, ORDINARY_USER)
+    above = [path for path in directory.parents if path.stat().st_uid == 0 and path.stat().st_mode & 0o011 != 0o011]
+    modes = [path.stat().st_mode & 0o7777 for path in above]
+    for path, mode in zip(above, modes, strict=True):
+        path.chmod(mode | 0o011)
+    os.seteuid(ORDINARY_USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for path, mode in zip(above, modes, strict=True):
+            path.chmod(mode)
+
+
+def test_a_target_that_cannot_be_is_one_line(source: Path, tmp_path: Path) -> None:
+    write(tmp_path / "file", "")
+    with pytest.raises(ToolError, match=rf"^cannot make {tmp_path}/file/etc: Not a directory$"):
+        carry_out(survey(source, tmp_path / "file" / "etc", replace=False))
+
+
+def test_names_that_no_terminal_shows_are_one_line_each(run: Run, source: Path, target: Path) -> None:
+    (source / "two\nlines").touch()
+    Path(os.fsdecode(bytes(source) + b"/\xff.nft")).touch()
+    status, out, _ = run()
+    assert status == 0
+    assert all(line.isprintable() for line in out.splitlines())
+    assert rf"{target}/two\nlines" in out
+    assert rf"{target}/\udcff.nft" in out
+    assert len(list(target.iterdir())) == len(list(source.iterdir()))
+
+
 def test_a_key_in_the_configuration_is_the_name(run: Run, source: Path) -> None:
     write(source / "fips.yaml", f"node: {{identity: {{nsec: {OTHER.nsec}}}}}\ntransports: {{udp: {{}}}}\n", 0o600)
     status, out, _ = run()
@@ -221,9 +307,12 @@ def test_the_services_of_the_reference_are_stopped_before_ours_starts(
     for unit in ("fips", "fips-firewall"):
         write(tmp_path / "usr/lib/systemd/system" / f"{unit}.service", "")
     write(source / "fips.nft", "table inet fips {}\n")
+    write(tmp_path / "etc/systemd/system/fips.service.d/nice.conf", "[Service]\nNice=5\n")
     todo = survey(source, target, replace=False, root=tmp_path).todo
     assert "write `meshnode: { firewall: { enabled: true } }`" in todo[0]
-    assert todo[1:] == ["systemctl disable --now fips fips-firewall", "systemctl enable --now meshnode"]
+    assert f"look through {tmp_path}/etc/systemd/system/fips.service.d, which counts for fips alone" in todo[1]
+    assert todo[1].endswith(f" {tmp_path}/etc/systemd/system/meshnode.service.d")
+    assert todo[2:] == ["systemctl disable --now fips fips-firewall", "systemctl enable --now meshnode"]
 
 
 @pytest.mark.parametrize(
@@ -231,10 +320,11 @@ def test_the_services_of_the_reference_are_stopped_before_ours_starts(
     [
         (["--from", "/nowhere/at/all"], "there is no /nowhere/at/all/fips.yaml; name the directory that holds it with"),
         (["--to", "SOURCE"], "is both source and target; name another directory with --to"),
+        (["--to", "SOURCE/below"], "/below lies in "),
     ],
 )
 def test_directories_that_make_no_sense_are_refused(run: Run, source: Path, options: list[str], says: str) -> None:
-    status, out, err = run(*[str(source) if option == "SOURCE" else option for option in options])
+    status, out, err = run(*[option.replace("SOURCE", str(source)) for option in options])
     assert (status, out) == (1, "")
     assert says in err
 

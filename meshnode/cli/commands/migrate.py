@@ -35,8 +35,14 @@ def _migrate(options: argparse.Namespace) -> int:
     plan = survey(options.source.absolute(), options.target.absolute(), replace=options.replace)
     if not options.dry_run:
         carry_out(plan)
-    emit(_facts(plan, done=not options.dry_run), options, lambda: list(_lines(plan, done=not options.dry_run)))
+    done = not options.dry_run
+    emit(_facts(plan, done=done), options, lambda: [_printable(line) for line in _lines(plan, done=done)])
     return FAILURE if plan.conflicts else SUCCESS
+
+
+def _printable(line: str) -> str:
+    """The line with names of files as they may be: of several lines, or in no language at all."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)
 
 
 def _facts(plan: Plan, *, done: bool) -> dict[str, Any]:
