@@ -17,6 +17,7 @@ from typing import Any
 
 import _environment  # noqa: F401  (first: it decides which Python runs the rest)
 
+from meshnode.ranges import seconds, whole
 from tests.rigs import meshes, sweeps, traffic
 from tests.rigs.labs import Lab, Pair, tidy_up_on_signals
 from tests.rigs.meshes import Mesh
@@ -36,8 +37,8 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--vs", metavar="CMD", help="another daemon to measure in alternation, e.g. 'CMD --config {config}'"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often to measure each (default: 3)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement (default: 5)")
+    parser.add_argument("--rounds", type=whole(1), default=3, help="how often to measure each (default: 3)")
+    parser.add_argument("--seconds", type=seconds, default=5.0, help="length of one measurement (default: 5)")
     return parser
 
 

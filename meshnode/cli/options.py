@@ -65,17 +65,6 @@ def add_peer(parser: argparse.ArgumentParser, text: str = "npub or name") -> Non
     parser.add_argument("peer", metavar="PEER", help=text)
 
 
-def positive(text: str) -> int:
-    """How many, for the `type` of an option: 1 or more."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
-    return number
-
-
 def client(options: argparse.Namespace) -> Client:
     return Client(getattr(options, "socket", None) or default_socket(os.environ))
 

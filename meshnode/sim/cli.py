@@ -7,9 +7,8 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from .commands import SCENARIO_HELP, SEED_HELP, add_command, add_commands
+from .commands import add_command, add_commands, add_file, add_scenario, add_seed
 from .loading import builtin_scenarios, find_scenario
 from .player import record
 from .reading import ScenarioError
@@ -68,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         "run one scenario and report",
         "Prints what happened, what was sent and arrived, and whether everything expected came true.",
     )
-    running.add_argument("scenario", metavar="FILE|NAME", help=SCENARIO_HELP)
-    running.add_argument("--seed", metavar="N", type=int, help=SEED_HELP)
-    running.add_argument("--json", metavar="FILE", type=Path, help="write the whole report there as JSON")
-    running.add_argument("--html", metavar="FILE", type=Path, help="write a page there that plays the run")
+    add_scenario(running)
+    add_seed(running)
+    add_file(running, "--json", "write the whole report there as JSON")
+    add_file(running, "--html", "write a page there that plays the run")
     running.set_defaults(command=_run)
     listing = add_command(commands, "list", "show the scenarios that come with the program", "One line for each.")
     listing.set_defaults(command=_list)

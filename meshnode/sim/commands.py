@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meshnode.ranges import decimal, whole
+
 from .campaign import Attempted, Axis, Campaign, campaign, save
 from .explorations import EXPLORATIONS
 from .explore import Explored, Finding, explore, read_trace
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 FAILURES = Path("meshsim-failures")
-SCENARIO_HELP = "a scenario file, or a name that `meshsim list` shows"
-SEED_HELP = "decides all that is left to chance (default: the scenario's own)"
 
 
 def add_commands(commands: Commands) -> None:
@@ -42,26 +42,31 @@ def add_command(commands: Commands, name: str, summary: str, description: str) -
     return commands.add_parser(name, help=summary, description=f"{first}. {description}")
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("write 1 or more")
-    return number
+def add_scenario(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", metavar="FILE|NAME", help="a scenario file, or a name that `meshsim list` shows")
 
 
-def _duration(text: str) -> float:
-    number = float(text)
-    if not number >= 0:
-        raise argparse.ArgumentTypeError("write 0 or more")
-    return number
+def add_seed(parser: argparse.ArgumentParser, text: str | None = None) -> None:
+    """Take a seed: by default the scenario's own, with a `text` of its own 1."""
+    chance = "decides all that is left to chance (default: the scenario's own)"
+    default, help_text = (None, chance) if text is None else (1, f"{text} (default: %(default)s)")
+    parser.add_argument("--seed", metavar="N", type=whole(0), default=default, help=help_text)
+
+
+def add_file(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(name, metavar="FILE", type=Path, help=text)
+
+
+def _minutes(parser: argparse.ArgumentParser, default: float, text: str) -> None:
+    parser.add_argument("--minutes", metavar="M", type=decimal(0), default=default, help=text)
 
 
 def _shrinking(parser: argparse.ArgumentParser, directory: bool = True) -> None:
     """Options about making failing scenarios small."""
     group = parser.add_argument_group("shrinking", "What fails is made small: fewer nodes, events and packets.")
     spent = "to spend on shrinking (default: %(default)s)"
-    group.add_argument("--runs", metavar="N", type=_positive, default=MOST_RUNS, help=f"most runs {spent}")
-    group.add_argument("--seconds", metavar="S", type=_duration, default=MOST_SECONDS, help=f"most seconds {spent}")
+    group.add_argument("--runs", metavar="N", type=whole(1), default=MOST_RUNS, help=f"most runs {spent}")
+    group.add_argument("--seconds", metavar="S", type=decimal(0), default=MOST_SECONDS, help=f"most seconds {spent}")
     if directory:
         failures = "where to write small failing scenarios (default: %(default)s)"
         group.add_argument("--failures", metavar="DIR", type=Path, default=FAILURES, help=failures)
@@ -70,7 +75,7 @@ def _shrinking(parser: argparse.ArgumentParser, directory: bool = True) -> None:
 def _jobs(parser: argparse.ArgumentParser) -> None:
     cores = len(os.sched_getaffinity(0))
     jobs = "runs at the same time (default: all processors, here %(default)s)"
-    parser.add_argument("--jobs", metavar="N", type=_positive, default=cores, help=jobs)
+    parser.add_argument("--jobs", metavar="N", type=whole(1), default=cores, help=jobs)
 
 
 # -- campaign
@@ -83,13 +88,15 @@ def _add_campaign(commands: Commands) -> None:
         "run a scenario over a grid of parameters and many seeds",
         "Reports the worst of all runs, by expectation, and writes small scenarios that fail as well.",
     )
-    parser.add_argument("scenario", metavar="FILE|NAME", help=SCENARIO_HELP)
+    add_scenario(parser)
     vary = "values of a key of the file, such as link.loss=0,0.05; may be given again for another key"
     parser.add_argument("--vary", metavar="KEY=V1,V2", action="append", default=[], help=vary)
     seeds = "how many seeds at each point (default: %(default)s)"
-    parser.add_argument("--seeds", metavar="N", type=_positive, default=5, help=seeds)
-    parser.add_argument("--first-seed", metavar="N", type=int, help="the first of them (default: the scenario's own)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all results there as JSON")
+    parser.add_argument("--seeds", metavar="N", type=whole(1), default=5, help=seeds)
+    parser.add_argument(
+        "--first-seed", metavar="N", type=whole(0), help="the first of them (default: the scenario's own)"
+    )
+    add_file(parser, "--json", "write all results there as JSON")
     parser.add_argument("--no-shrink", action="store_true", help="write failing scenarios as they are")
     _jobs(parser)
     _shrinking(parser)
@@ -149,9 +156,9 @@ def _add_shrink(commands: Commands) -> None:
         "make a failing scenario small",
         "Leaves out nodes, links, events and traffic as long as it fails for the same reason.",
     )
-    parser.add_argument("scenario", metavar="FILE|NAME", help=SCENARIO_HELP)
-    parser.add_argument("--seed", metavar="N", type=int, help=SEED_HELP)
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the small scenario there, not to the screen")
+    add_scenario(parser)
+    add_seed(parser)
+    add_file(parser, "--output", "write the small scenario there, not to the screen")
     _shrinking(parser, directory=False)
     parser.set_defaults(command=_shrink)
 
@@ -182,10 +189,14 @@ def _add_soak(commands: Commands) -> None:
         "run random scenarios until one fails or the time is up",
         "Prints how to repeat the one that failed. The same seed draws the same sequence of scenarios.",
     )
-    parser.add_argument("--minutes", metavar="M", type=_duration, default=10.0, help="how long (default: %(default)g)")
-    parser.add_argument("--seed", metavar="N", type=int, default=1, help="which sequence (default: %(default)s)")
+    _minutes(parser, 10.0, "how long (default: %(default)g)")
+    add_seed(parser, "which sequence")
     parser.add_argument(
-        "--first", metavar="N", type=int, default=0, help="begin with this one of the sequence (default: %(default)s)"
+        "--first",
+        metavar="N",
+        type=whole(0),
+        default=0,
+        help="begin with this one of the sequence (default: %(default)s)",
     )
     _jobs(parser)
     _shrinking(parser)
@@ -233,17 +244,13 @@ def _add_explore(commands: Commands) -> None:
         "there is to explore.",
     )
     parser.add_argument("name", nargs="?", choices=[*EXPLORATIONS], metavar="NAME", help="what to explore")
-    keys = "decides the keys, and so who has the smaller address (default: %(default)s)"
-    parser.add_argument("--seed", metavar="N", type=int, default=1, help=keys)
+    add_seed(parser, "decides the keys, and so who has the smaller address")
     own = "(default: the exploration's own)"
-    parser.add_argument("--depth", metavar="N", type=_positive, help=f"most steps in a row {own}")
-    parser.add_argument("--states", metavar="N", type=_positive, help=f"most states to look at {own}")
-    endless = float("inf")
-    parser.add_argument(
-        "--minutes", metavar="M", type=_duration, default=endless, help="most time to spend (default: no end)"
-    )
-    parser.add_argument("--trace", metavar="FILE", type=Path, help="write the failing order of events there")
-    parser.add_argument("--replay", metavar="FILE", type=Path, help="repeat a failing order of events")
+    parser.add_argument("--depth", metavar="N", type=whole(1), help=f"most steps in a row {own}")
+    parser.add_argument("--states", metavar="N", type=whole(1), help=f"most states to look at {own}")
+    _minutes(parser, float("inf"), "most time to spend (default: no end)")
+    add_file(parser, "--trace", "write the failing order of events there")
+    add_file(parser, "--replay", "repeat a failing order of events")
     parser.set_defaults(command=_explore)
 
 

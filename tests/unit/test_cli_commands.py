@@ -138,7 +138,7 @@ def test_a_number_of_nothing_is_wrong_usage(
     with pytest.raises(SystemExit) as ended:
         run(*command, f"--count={count}")
     assert ended.value.code == 2
-    assert f"{count!r} is no number from 1 on" in capsys.readouterr().err
+    assert f"--count: {count!r} is not a whole number from 1 on" in capsys.readouterr().err
 
 
 def test_a_probe_that_takes_too_long_is_cancelled(run: Run, daemon: Daemon) -> None:

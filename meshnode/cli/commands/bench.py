@@ -10,6 +10,8 @@ import argparse
 import ipaddress
 from typing import Any
 
+from meshnode.ranges import port, seconds
+
 from .. import speed
 from ..client import ToolError
 from ..names import resolve
@@ -25,8 +27,8 @@ def add_to(words: Words) -> None:
     )  # fmt: skip
     bench.add_argument("peer", metavar="PEER", nargs="?", help="npub or name")
     bench.add_argument("--serve", action="store_true", help="be the other side, until Ctrl-C")
-    bench.add_argument("--seconds", type=float, default=3.0, metavar="S", help="for each direction (%(default)s)")
-    bench.add_argument("--port", type=int, default=speed.PORT, metavar="N", help="port of the server (%(default)s)")
+    bench.add_argument("--seconds", type=seconds, default=3.0, metavar="S", help="for each direction (%(default)s)")
+    bench.add_argument("--port", type=port, default=speed.PORT, metavar="N", help="port of the server (%(default)s)")
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from meshnode.ranges import whole
+
 from ..client import ToolError
-from ..options import Words, client, positive
+from ..options import Words, client
 from ..pcapng import LINKTYPE_FRAMES, LINKTYPE_IPV6, CaptureFile
 from ..tables import printable
 
@@ -29,7 +31,7 @@ def add_to(words: Words) -> None:
         details="A node that is too busy for the capture leaves frames out and says how many.",
     )
     capture.add_argument("--pcap", metavar="FILE", help="write pcapng, a comment on every frame; - for standard output")
-    capture.add_argument("--count", type=positive, metavar="NUMBER", help="stop after this many frames")
+    capture.add_argument("--count", type=whole(1), metavar="NUMBER", help="stop after this many frames")
     capture.add_argument(
         "--decrypt",
         action="store_true",

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from meshnode.ranges import whole
+
 from ..options import Words, client, emit, readable
 from ..tables import printable
 
@@ -16,7 +18,7 @@ LEVELS = ("trace", "debug", "info", "warn", "error")
 def add_to(words: Words) -> None:
     verbs = words.group("log", "look at the log of the node, or set its level", ("show", "level"))
     show = verbs.add("show", "the last lines", _show)
-    show.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many (%(default)s)")
+    show.add_argument("-n", "--lines", type=whole(1), default=50, metavar="N", help="how many (%(default)s)")
     level = verbs.add("level", "tell the level, or set it until the node stops", _level)
     level.add_argument("level", nargs="?", choices=LEVELS, metavar="LEVEL", help=", ".join(LEVELS))
 

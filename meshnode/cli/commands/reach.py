@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from meshnode.ranges import decimal, whole
+
 from .. import probing
 from ..client import Client, ToolError
 from ..health import absent_text
 from ..names import PREFIX, resolve
-from ..options import FAILURE, SUCCESS, Words, add_peer, client, emit, positive, readable, wants_json
+from ..options import FAILURE, SUCCESS, Words, add_peer, client, emit, readable, wants_json
 from ..probing import Row
 from ..tables import table
 
@@ -25,7 +27,7 @@ def add_to(words: Words) -> None:
         details="Exit status 0 when at least one came back. It needs no network interface and no rights.",
     )  # fmt: skip
     add_peer(ping)
-    ping.add_argument("-c", "--count", type=positive, default=4, metavar="N", help="how many (%(default)s)")
+    ping.add_argument("-c", "--count", type=whole(1), default=4, metavar="N", help="how many (%(default)s)")
     trace = words.add(
         "trace", "find out where the way to a node ends", _trace,
         details="The stages are name, key, filter, lookup, coordinates, path, session and echo; the failing one is the "
@@ -33,7 +35,7 @@ def add_to(words: Words) -> None:
     )  # fmt: skip
     add_peer(trace)
     trace.add_argument("--no-hops", action="store_true", help="do not measure the nodes on the way")
-    trace.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
+    trace.add_argument("--timeout", type=decimal(0), metavar="S", help="give up after so many seconds")
     add_peer(words.add("why", "show the next hop towards a node, and the other candidates", _why))
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 
+from meshnode.ranges import seconds
+
 from ..options import Words, client
 
 
 def add_to(words: Words) -> None:
     top = words.add("top", "a live screen of the node (the same as meshtop)", _top)
     top.add_argument(
-        "-r", "--refresh", type=float, default=1.0, metavar="S", help="seconds between looks (%(default)s)"
+        "-r",
+        "--refresh",
+        type=seconds,
+        default=1.0,
+        metavar="S",
+        help="seconds between looks (%(default)s)",
     )
 
 

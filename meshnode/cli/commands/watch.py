@@ -7,6 +7,8 @@ import json
 import time
 from typing import Any
 
+from meshnode.ranges import whole
+
 from ..options import Words, client, wants_json
 from ..tables import printable
 
@@ -19,7 +21,9 @@ def add_to(words: Words) -> None:
     watch = words.add("watch", "show events as they happen, until interrupted", _watch)
     watch.add_argument("events", metavar="EVENT", nargs="*", help=_EVENTS)
     watch.add_argument("--all", action="store_true", help="sessions, rekeys and names looked up, too")
-    watch.add_argument("--since", type=int, metavar="NUMBER", help="begin after this event; 0 for all that are kept")
+    watch.add_argument(
+        "--since", type=whole(0), metavar="NUMBER", help="begin after this event; 0 for all that are kept"
+    )
 
 
 def _watch(options: argparse.Namespace) -> None:

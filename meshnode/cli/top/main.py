@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from meshnode import __version__
+from meshnode.ranges import seconds
 
 from ..client import Client, ToolError, default_socket
 from ..options import FAILURE, SUCCESS
@@ -28,7 +29,12 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("meshtop", description="A live screen of a running node; ? explains the keys.")
     top.add_argument("-s", "--socket", metavar="PATH", help="control socket of the node")
     top.add_argument(
-        "-r", "--refresh", type=float, default=1.0, metavar="S", help="seconds between looks (%(default)s)"
+        "-r",
+        "--refresh",
+        type=seconds,
+        default=1.0,
+        metavar="S",
+        help="seconds between looks (%(default)s)",
     )
     top.add_argument("-V", "--version", action="version", version=f"meshtop {__version__}")
     return top
