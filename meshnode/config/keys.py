@@ -198,13 +198,14 @@ class Reader:
 
     def section(self, at: Cursor, cls: type[Section]) -> Values:
         """Keys that the mapping at `at` sets."""
-        if is_empty(at.node) and not self.untyped:
-            return {}
-        if not isinstance(at.node, MappingNode):
+        pairs: list[tuple[Node, Node]] = []
+        if isinstance(at.node, MappingNode):
+            pairs = at.node.pairs
+        elif self.untyped or not is_empty(at.node):
             at.mismatch(f"the keys of {cls.TITLE} there, or leave it out")
         values: Values = {}
         seen: set[str] = set()
-        for key_node, node in at.node.pairs:
+        for key_node, node in pairs:
             try:
                 self._entry(at, cls, key_node, node, values, seen)
             except ConfigError as error:

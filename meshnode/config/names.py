@@ -14,6 +14,7 @@ from meshnode.config.schema import Config
 from meshnode.config.yaml12 import clip
 
 _LONGEST_INTERFACE: Final = 15
+_MOST_DIGITS: Final = 3
 _HOST: Final = re.compile(r"(?!-)(?!npub1)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
 
 
@@ -60,7 +61,7 @@ def is_pool(text: str) -> bool:
         IPv6Address(address)
     except AddressValueError:
         return False
-    return length.isdecimal() and 1 <= int(length) <= 128
+    return length.isdecimal() and len(length) <= _MOST_DIGITS and 1 <= int(length) <= 128
 
 
 def _is_address(text: str) -> bool:

@@ -10,6 +10,7 @@ from meshnode.config.yaml12 import Cursor, clip, to_text
 
 UNIX: Final = "unix:"
 MESH: Final = "mesh"
+_MOST_DIGITS: Final = 5
 
 
 class Endpoint(NamedTuple):
@@ -31,7 +32,7 @@ def _endpoint(text: str) -> Endpoint | None:
         path = text.removeprefix(UNIX)
         return Endpoint(path, "", 0) if path.startswith("/") else None
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdecimal() and int(port) < 65536):
+    if not colon or not (port.isascii() and port.isdecimal() and len(port) <= _MOST_DIGITS and int(port) < 65536):
         return None
     return Endpoint(None, host.removeprefix("[").removesuffix("]"), int(port))
 

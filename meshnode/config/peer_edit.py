@@ -78,6 +78,8 @@ def _root(text: str) -> Any:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise EditError(f"it is not YAML: {error}") from None
+    except RecursionError:
+        raise EditError("it is nested too deeply; make it flatter by hand") from None
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise EditError("it holds no keys")
     return root

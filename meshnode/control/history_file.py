@@ -19,7 +19,7 @@ from .rings import FAST_PER_SLOW, Ring
 VERSION = 1
 MODE = 0o600
 LARGEST_FILE = 1 << 28
-_FAULTS = (ValueError, KeyError, TypeError, AttributeError)
+_FAULTS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class HistoryFileError(Exception):

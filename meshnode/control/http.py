@@ -38,11 +38,14 @@ class Folder(Resource):
         return notFound()
 
 
-class _QuietSite(Site):
-    """Nobody wants a line in the log for every look."""
+class QuietSite(Site):
+    """Nobody wants a line in the log for every look, and nobody sends us forms."""
 
     noisy = False
     displayTracebacks = False  # noqa: N815
+
+    def __init__(self, root: Resource, timeout: float | None) -> None:
+        super().__init__(root, timeout=timeout, parsePOSTFormSubmission=False)
 
     def log(self, request: Any) -> None: ...
 
@@ -53,7 +56,7 @@ class HttpServer:
     def __init__(self, what: str, endpoint: Endpoint, root: Resource, reactor: Any) -> None:
         self.what = what
         self.endpoint = endpoint
-        self._site = _QuietSite(root, timeout=_TIMEOUT_SECS)
+        self._site = QuietSite(root, timeout=_TIMEOUT_SECS)
         self._reactor = reactor
         self._port: Any = None
 

@@ -138,14 +138,15 @@ def chain_rules(document: Any) -> Rules:
     if not isinstance(objects, list):
         raise ValueError("not a list of nftables objects")
     rules = [entry["rule"] for entry in objects if isinstance(entry, dict) and isinstance(entry.get("rule"), dict)]
-    return [rule["expr"] for rule in rules if rule.get("chain") == _CHAIN and isinstance(rule.get("expr"), list)]
+    found = [rule["expr"] for rule in rules if rule.get("chain") == _CHAIN and isinstance(rule.get("expr"), list)]
+    return [[expression for expression in rule if isinstance(expression, dict)] for rule in found]
 
 
 def verdict(rules: Rules, proto: str, port: int) -> str:
     """`accept`, `drop` or `unknown` for a connection from the mesh to that port."""
     doubt = False
     for rule in rules:
-        matches = [expression["match"] for expression in rule if "match" in expression]
+        matches = [match for expression in rule if isinstance(match := expression.get("match"), dict)]
         if not any(_names_port(match, proto, port) for match in matches):
             continue
         if not all(_is_clean(match, proto, port) for match in matches):
@@ -162,7 +163,8 @@ def verdict(rules: Rules, proto: str, port: int) -> str:
 def _is_clean(match: dict[str, Any], proto: str, port: int) -> bool:
     """Whether a match restricts nothing but interface, protocol and port."""
     left, right = match.get("left"), match.get("right")
-    meta = left.get("meta", {}).get("key") if isinstance(left, dict) else None
+    named = left.get("meta") if isinstance(left, dict) else None
+    meta = named.get("key") if isinstance(named, dict) else None
     if meta == "iifname":
         return isinstance(right, str)
     return (meta == "l4proto" and right == proto) or _names_port(match, proto, port)
@@ -173,9 +175,14 @@ def _names_port(match: dict[str, Any], proto: str, port: int) -> bool:
     payload = left.get("payload") if isinstance(left, dict) else None
     if match.get("op") != "==" or payload != {"protocol": proto, "field": "dport"}:
         return False
-    if isinstance(right, dict) and "range" in right:
-        low, high = right["range"]
-        return bool(low <= port <= high)
-    if isinstance(right, dict):
-        return port in [item for item in right.get("set", ()) if isinstance(item, int)]
-    return bool(right == port)
+    return _covers(right, port)
+
+
+def _covers(right: Any, port: int) -> bool:
+    """Whether a port is among what a match names: a number, a range or a set of numbers."""
+    if not isinstance(right, dict):
+        return bool(right == port)
+    bounds, members = right.get("range"), right.get("set")
+    if isinstance(bounds, list):
+        return len(bounds) == 2 and all(isinstance(bound, int) for bound in bounds) and bounds[0] <= port <= bounds[1]
+    return isinstance(members, list) and port in [member for member in members if isinstance(member, int)]

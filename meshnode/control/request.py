@@ -30,6 +30,12 @@ def parse_request(line: bytes) -> Request:
         text = line.decode().strip()
     except UnicodeDecodeError:
         raise RequestError("read error: stream did not contain valid UTF-8") from None
+    value = parse_value(text)
+    return _from_list(value) if isinstance(value, list) else _from_object(value)
+
+
+def parse_value(text: str) -> Any:
+    """Read one JSON value as strictly as the recorded daemons do. Raises `RequestError`."""
     if not text:
         _refuse("EOF while parsing a value at line 1 column 0")
     if _nesting(text) > MOST_NESTING:
@@ -41,7 +47,7 @@ def parse_request(line: bytes) -> Request:
         _refuse(f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno} column {error.colno}")
     except UnicodeEncodeError:
         _refuse("lone surrogate in a string")
-    return _from_list(value) if isinstance(value, list) else _from_object(value)
+    return value
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -154,6 +155,6 @@ class NodeState:
 def _limited(answer: Answer, params: Any) -> Answer:
     """The answer with at most `limit` rows in each list, where that is given: screens cannot show tens of thousands."""
     limit = params.get("limit") if isinstance(params, dict) else None
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= sys.maxsize:
         return answer
     return {key: islice(value, limit) if isinstance(value, Iterator) else value for key, value in answer.items()}

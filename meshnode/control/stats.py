@@ -19,6 +19,7 @@ DEFAULT_WINDOW, DEFAULT_GRANULARITY = "10m", "1s"
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _GRANULARITIES = {"1s": 1, "1m": FAST_PER_SLOW}
 _LARGEST = 2**64 - 1
+_MOST_DIGITS = 4096
 
 
 def seconds(text: str) -> int:
@@ -27,7 +28,7 @@ def seconds(text: str) -> int:
         raise CommandError("empty duration")
     number, unit = text[:-1], text[-1]
     digits = number.removeprefix("+")
-    if not (digits.isascii() and digits.isdecimal()) or int(digits) > _LARGEST:
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MOST_DIGITS or int(digits) > _LARGEST:
         raise CommandError(f"invalid duration: {text}")
     if unit not in _UNITS:
         raise CommandError(f"unknown duration unit: {unit} (expected s, m, h)")

@@ -156,15 +156,8 @@ class _Responder:
         async with self._turns:
             found = await info.async_request(zeroconf, RESOLVE_MS)
         if found:
-            advert = self._advert(info, instance)
+            advert = advert_of(info, self._name, instance)
             self._tell(lambda listener: listener.seen(advert))
-
-    def _advert(self, info: AsyncServiceInfo, instance: str) -> Advert:
-        values = {key.lower(): value for key, value in info.decoded_properties.items()}
-        addresses = (_with_scope(text, self._name) for text in info.parsed_scoped_addresses(IPVersion.All))
-        return Advert(
-            self._name, instance, values.get("npub"), values.get("scope") or None, info.port or 0, tuple(addresses)
-        )
 
     def _keep(self, work: Awaitable[None]) -> None:
         """Let `work` go on until it ends or we close."""
@@ -190,6 +183,15 @@ def _hear_nothing_else(zeroconf: Zeroconf) -> None:
         for level, option in ((socket.IPPROTO_IP, _IP_MULTICAST_ALL), (socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL)):
             with suppress(OSError):  # the option of the other family, or a kernel without it
                 reader.sock.setsockopt(level, option, 0)
+
+
+def advert_of(info: AsyncServiceInfo, interface: str, instance: str) -> Advert:
+    """What was resolved about an instance on an interface, by whomever it was said; nothing of it is believed yet."""
+    values = {key.lower(): value for key, value in info.decoded_properties.items()}
+    addresses = (_with_scope(text, interface) for text in info.parsed_scoped_addresses(IPVersion.All))
+    return Advert(
+        interface, instance, values.get("npub"), values.get("scope") or None, info.port or 0, tuple(addresses)
+    )
 
 
 def _with_scope(text: str, interface: str) -> str:

@@ -17,6 +17,7 @@ _CONNECT, _BY_NAME = 1, 3
 _ADDRESS_SIZE = {1: 4, 4: 16}
 _HOP_HEADERS = (b"connection", b"proxy-connection", b"proxy-authorization", b"keep-alive")
 _ZONE = ".fips"
+_MOST_DIGITS = 5
 PAC_PATHS = (b"/proxy.pac", b"/wpad.dat")
 
 
@@ -188,7 +189,7 @@ def _host_port(text: bytes, default: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(b":")
     if not colon:
         return _text(text), default
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not port.isdigit() or len(port) > _MOST_DIGITS or not 0 < int(port) < 65536:
         raise _http_refused(Trouble.NOT_SUPPORTED)
     return _text(host), int(port)
 

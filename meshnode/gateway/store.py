@@ -55,7 +55,7 @@ class Store:
                 return None
             leases = [_remembered(entry) for entry in found["leases"][:_MOST_ENTRIES]]
             return Record(str(found["pool"]), [str(name) for name in found["local"]], leases)
-        except (OSError, ValueError, KeyError, TypeError, AddressValueError):
+        except (OSError, ValueError, KeyError, TypeError, AddressValueError, RecursionError):
             return None
 
     def save(self, leases: Iterable[Lease]) -> None:

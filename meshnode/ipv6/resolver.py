@@ -146,7 +146,7 @@ class SystemResolver:
         """Return the process id of another living node that has set up the resolver."""
         owner = self._read_record().get("owner", "")
         pid = owner.partition(":")[0]
-        if owner == self._owner or not pid.isdigit() or _process_token(self._machine, int(pid)) != owner:
+        if owner == self._owner or not pid.isdecimal() or _process_token(self._machine, int(pid)) != owner:
             return None
         return pid
 

@@ -36,6 +36,8 @@ def read_yaml(text: str, file: str) -> Any:
         where = f"line {mark.line + 1}" if mark is not None else "the file"
         problem = getattr(error, "problem", None) or "cannot be read"
         raise ScenarioError(f"{file}: {where}: not YAML: {problem}; write key: value lines") from None
+    except RecursionError:
+        raise ScenarioError(f"{file}: lists and keys are nested too deeply; no scenario needs that") from None
     if raw is None:
         raise ScenarioError(f"{file}: the file is empty; write at least topology: {{kind: ring, nodes: 7}}")
     return raw

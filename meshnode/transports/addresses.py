@@ -18,6 +18,7 @@ CACHE_SIZE = 4096
 _SHAPE = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
+_MAX_NUMBER = 10  # digits
 _BIND_ADVICE = {
     errno.EADDRINUSE: "address already in use; another node or daemon is running there, stop it or choose another"
     " bind_addr",
@@ -68,10 +69,9 @@ def _parse_ipv6(text: str, host: str, port: int) -> SocketAddress:
 
 def _scope_id(text: str, scope: str) -> int:
     if scope.isascii() and scope.isdigit():
-        index = int(scope)
-        if index > 0xFFFFFFFF:
+        if len(scope) > _MAX_NUMBER or int(scope) > 0xFFFFFFFF:
             raise _invalid(text, f"{scope} is not an interface number")
-        return index
+        return int(scope)
     try:
         return socket.if_nametoindex(scope)
     except (OSError, ValueError):

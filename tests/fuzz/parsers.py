@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +22,7 @@ from meshnode.noise import IkInitiator, IkResponder, NoiseError, XkInitiator, Xk
 from meshnode.transports.framing import FrameReader
 from meshnode.wire import WireError, parse_link_message, parse_session_message, parse_signal, stream_frame_length
 from meshnode.wire.link import Msg1, Msg2
-
-Target = Callable[[bytes], None]
+from tests.fuzz.tape import Target, pieces
 
 _ME, _OTHER = Identity(bytes([7]) * 32), Identity(bytes([8]) * 32)
 _MTU = 1472
@@ -168,24 +166,15 @@ class _Sink:
 
 def packets(data: bytes) -> None:
     """Packets from the host, and payloads from the mesh; pieces are told apart by a length byte."""
-    pieces = list(_pieces(data))
+    payloads = list(pieces(data))
     for takes_frames in (False, True):
         adapter = Ipv6Adapter(_ME.ipv6, _Node(), _Sink(takes_frames), _MTU, lambda: 0.0)
         head = b"\x60\0\0\0\0\0\x06\x40" + _ME.ipv6 + _OTHER.ipv6
-        adapter.packets_read(pieces)
-        adapter.packets_read([head + piece for piece in pieces])
-        adapter.receive(_OTHER.ipv6, pieces, 0, True)
-        adapter.receive(_OTHER.ipv6, pieces, 0, False)
+        adapter.packets_read(payloads)
+        adapter.packets_read([head + payload for payload in payloads])
+        adapter.receive(_OTHER.ipv6, payloads, 0, True)
+        adapter.receive(_OTHER.ipv6, payloads, 0, False)
         adapter.flush()
-
-
-def _pieces(data: bytes) -> list[bytes]:
-    pieces = []
-    while data:
-        size = 1 + data[0] * 4
-        pieces.append(data[1:size])
-        data = data[size:]
-    return pieces
 
 
 PARSERS: dict[str, Target] = {

@@ -1,8 +1,20 @@
-"""Dice that show what a recorded input says: a fuzzer's bytes steer every choice a test makes."""
+"""What a fuzzer's bytes become: dice that show what they say, so that they steer every choice; and pieces."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from random import Random
+
+Target = Callable[[bytes], None]
+"""Takes any bytes, and fails by raising."""
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """Several byte strings out of one: before each stands a byte that says how long it is, in steps of four."""
+    while data:
+        size = 1 + data[0] * 4
+        yield data[1:size]
+        data = data[size:]
 
 
 class Tape(Random):

@@ -16,7 +16,15 @@ from tests.fuzz.tape import Tape
 from tests.fuzz.targets import TARGETS
 
 _LONG = 20 if os.environ.get("MESHNODE_LONG") == "1" else 1
-_MUTATIONS = {"config": 60, "handshake": 60, "hosts": 200, **dict.fromkeys(MACHINES, 25)}
+_MUTATIONS = {
+    "config": 60,
+    "handshake": 60,
+    "hosts": 200,
+    "scenario": 10,
+    "web": 200,
+    "commands": 200,
+    **dict.fromkeys(MACHINES, 25),
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)

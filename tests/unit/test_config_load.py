@@ -438,3 +438,11 @@ def test_defaults_are_not_shared_between_configurations() -> None:
     assert second == Config()
     assert first != second
     assert first != object()
+
+
+@pytest.mark.parametrize("text", ["peers:\n  -\n", "peers: [{npub: npub1x, addresses: [~]}]\n", "peers: [~]\n"])
+def test_an_empty_item_of_a_list_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert "\n" not in str(caught.value)
+    assert "peers" in str(caught.value)

@@ -107,6 +107,26 @@ def test_nothing_changes_without_the_token_or_from_a_form(served: Served, header
     assert (status, words in body.decode()) == (403, True)
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"[" * 3000, 400), (b"\xff\xfe", 400), (b'{"npub": NaN}', 400), (b"{", 400), (b'{"npub": "npub1x"}', 200)],
+)
+def test_a_body_that_is_no_json_is_refused(served: Served, body: bytes, status: int) -> None:
+    assert served.request("POST", "/api/disconnect", JSON, body)[0] == status
+
+
+def test_what_is_no_utf8_is_read_as_something_else(served: Served) -> None:
+    assert served.json("/api/show_status?%ff=%fe")["status"] == "ok"
+    headers = {**JSON, "Authorization": "Bearer \u00ff"}
+    assert served.request("POST", "/api/disconnect", headers, b"{}")[0] == 403
+
+
+@pytest.mark.parametrize("limit", ["1", "-1", "9" * 4400, "x"])
+def test_a_limit_that_is_none_limits_nothing(served: Served, limit: str) -> None:
+    assert served.json(f"/api/show_peers?limit={limit}")["status"] == "ok"
+    assert served.json(f"/api/show_stats_all_history?window={limit}s")["status"] in ("ok", "error")
+
+
 def test_peers_are_changed_with_the_token(served: Served) -> None:
     status, _, body = served.request("POST", "/api/disconnect", JSON, json.dumps({"npub": FRIEND.npub}).encode())
     assert (status, json.loads(body)["message"]) == (200, f"peer not found: {FRIEND.npub}")
@@ -116,7 +136,10 @@ def test_peers_are_changed_with_the_token(served: Served) -> None:
 
 def asking(host: str = "127.0.0.1:9718", client: str = "127.0.0.1") -> Any:
     headers = {"host": host}
-    return SimpleNamespace(getHeader=headers.get, getClientAddress=lambda: SimpleNamespace(host=client))
+    return SimpleNamespace(
+        getHeader=lambda name: headers.get(name.decode(), "").encode() or None,
+        getClientAddress=lambda: SimpleNamespace(host=client),
+    )
 
 
 def test_over_the_mesh_only_the_listed_see_the_page() -> None:

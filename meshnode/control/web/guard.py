@@ -93,8 +93,8 @@ def _address_of(npub: str) -> IPv6Address:
 
 
 def _header(request: Any, name: str) -> str:
-    value = request.getHeader(name)
-    return value if isinstance(value, str) else ""
+    value = request.getHeader(name.encode())
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
 def _host(request: Any) -> str:

@@ -18,6 +18,7 @@ from ..commands import CommandError
 from ..encoding import failure, success
 from ..exchange import Answers
 from ..http import Folder
+from ..request import RequestError, parse_value
 from .guard import Guard
 
 SHOWN = frozenset((
@@ -109,7 +110,9 @@ class _Command(_Guarded):
 
 class _Shown(_Command):
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        params: dict[str, Any] = {n.decode("ascii", "replace"): v[0].decode() for n, v in request.args.items()}
+        params: dict[str, Any] = {
+            n.decode("ascii", "replace"): v[0].decode("utf-8", "replace") for n, v in request.args.items()
+        }
         return self.execute(request, {"limit": MOST_ROWS, **params})
 
 
@@ -119,8 +122,8 @@ class _Changing(_Command):
         if refusal is not None:
             return _refused(request, 403, refusal)
         try:
-            params = json.loads(request.content.read(LARGEST_BODY + 1)[:LARGEST_BODY])
-        except ValueError:
+            params = parse_value(request.content.read(LARGEST_BODY + 1)[:LARGEST_BODY].decode())
+        except (RequestError, UnicodeDecodeError):
             return _refused(request, 400, "the body is not JSON")
         return self.execute(request, params)
 

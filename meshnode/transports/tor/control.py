@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import AlreadyCalledError, CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -71,6 +71,13 @@ class _Session(TorControlProtocol):  # type: ignore[misc]
     def connectionMade(self) -> None:  # noqa: N802
         """Leave the conversation to the supervisor."""
         self.opened.callback(self)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Take what Tor says; the session ends with what is no reply, at which txtorcon raises whatever comes up."""
+        try:
+            super().dataReceived(data)
+        except (ValueError, RuntimeError, LookupError, AttributeError, TypeError, AlreadyCalledError):
+            self.transport.abortConnection()
 
 
 class _SessionFactory(Factory):
