@@ -180,6 +180,7 @@ class Reader:
         self.places: dict[str, Place] = {}
         self.warnings: list[str] = []
         self.untyped = False
+        self.trying = False  # one shape of a section after the other, so that the first fault has to end it
 
     def cursor(self, node: Node, path: str) -> Cursor:
         """A cursor on `node`, remembering where `path` was set."""
@@ -190,9 +191,14 @@ class Reader:
         """Note something the operator should know about a part of the file."""
         self.warnings.append(f"{self.file} line {node.place.line}: {text}")
 
+    @property
+    def collects(self) -> bool:
+        """Whether what is wrong is left out, and the rest read on."""
+        return self._faults is not None and not self.trying
+
     def leave_out(self, error: ConfigError) -> None:
-        """Go on without what is wrong, or raise the error, which is needed to tell instances by their kind."""
-        if self._faults is None or self.untyped:
+        """Go on without what is wrong, or raise the error where that is not asked for."""
+        if self._faults is None or self.trying:
             raise error
         self._faults.append(error)
 
@@ -205,15 +211,19 @@ class Reader:
             at.mismatch(f"the keys of {cls.TITLE} there, or leave it out")
         values: Values = {}
         seen: set[str] = set()
+        of_needed: ConfigError | None = None
         for key_node, node in pairs:
             try:
                 self._entry(at, cls, key_node, node, values, seen)
             except ConfigError as error:
-                if cls.NEEDED:
-                    raise
-                self.leave_out(error)
+                if self.collects and error.key.removeprefix(f"{at.key}.") in cls.NEEDED:
+                    of_needed = of_needed or error
+                else:
+                    self.leave_out(error)
         for name in cls.KEYS:
             if name in cls.NEEDED and name not in values:
+                if of_needed is not None:
+                    raise of_needed
                 at.refuse("missing field", f"`{name}` is missing; {cls.TITLE} needs it")
         return values
 
@@ -315,25 +325,43 @@ class Instances(Kind[dict[str | None, S]]):
             reader.untyped = False
 
     def _either(self, at: Cursor, node: MappingNode, reader: Reader) -> dict[str | None, S]:
+        reader.trying = True
         try:
-            return {None: build(self.cls, reader.section(at, self.cls))}
+            return self._unnamed(at, reader)
         except ConfigError as unnamed:
             try:
                 return self._named(at, node, reader)
             except ConfigError as named:
-                raise (named if self._looks_named(node) else unnamed) from None
+                reader.trying = False
+                is_named = self._looks_named(node)
+                if not reader.collects:
+                    raise (named if is_named else unnamed) from None
+                return self._named(at, node, reader) if is_named else self._unnamed(at, reader)
+        finally:
+            reader.trying = False
+
+    def _unnamed(self, at: Cursor, reader: Reader) -> dict[str | None, S]:
+        return {None: build(self.cls, reader.section(at, self.cls))}
 
     def _named(self, at: Cursor, node: MappingNode, reader: Reader) -> dict[str | None, S]:
         instances: dict[str | None, S] = {}
         for key_node, value in node.pairs:
-            name = reader.key_text(Cursor(key_node, at.key))
-            cursor = reader.cursor(value, f"{at.key}.{clip(name)}")
-            if name in instances:
-                cursor.refuse("duplicate field", "is an instance name used twice; rename one of the two")
-            if not isinstance(value, MappingNode):
-                cursor.mismatch(f"{{}} for {self.cls.TITLE} of that name with defaults, or its keys below it")
-            instances[name] = build(self.cls, reader.section(cursor, self.cls))
+            try:
+                self._add_named(at, key_node, value, instances, reader)
+            except ConfigError as error:
+                reader.leave_out(error)
         return instances
+
+    def _add_named(
+        self, at: Cursor, key_node: Node, value: Node, instances: dict[str | None, S], reader: Reader
+    ) -> None:
+        name = reader.key_text(Cursor(key_node, at.key))
+        cursor = reader.cursor(value, f"{at.key}.{clip(name)}")
+        if name in instances:
+            cursor.refuse("duplicate field", "is an instance name used twice; rename one of the two")
+        if not isinstance(value, MappingNode):
+            cursor.mismatch(f"{{}} for {self.cls.TITLE} of that name with defaults, or its keys below it")
+        instances[name] = build(self.cls, reader.section(cursor, self.cls))
 
     def _looks_named(self, node: MappingNode) -> bool:
         known = self.cls.KEYS

@@ -109,7 +109,7 @@ class MmpSection(Section):
 
     mode: MmpMode = key(choice("full", "lightweight", "minimal"), "full", "How much is measured and reported.")
     log_interval_secs: int = key(U64, 30, "Read for compatibility, without effect: nothing is logged periodically.")
-    owd_window_size: int = key(U64, 32, "Samples of the one-way delay trend.")
+    owd_window_size: int = key(U64, 32, "Samples of the one-way delay trend; 1 to 4,096.")
 
 
 class EcnSection(Section):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from meshnode.config.errors import ConfigError, Place, Problem
+from meshnode.config.meant import senseless_numbers
 from meshnode.config.operator_sections import MESH
 from meshnode.config.schema import Config, PeerSection
 from meshnode.config.transport_sections import UdpSection, instance_path
@@ -296,7 +297,13 @@ _CHECKS: Final[Mapping[Problem, tuple[Check, ...]]] = {
 
 def advice(config: Config) -> list[str]:
     """Warnings, one line each, about settings that load but do not do what one would expect."""
-    return [*skipped_peers(config.peers), *_repeated_peers(config.peers), *_outside_range(config), *_overridden(config)]
+    return [
+        *skipped_peers(config.peers),
+        *_repeated_peers(config.peers),
+        *senseless_numbers(config),
+        *_timed_oddly(config),
+        *_overridden(config),
+    ]
 
 
 def skipped_peers(peers: list[PeerSection]) -> Iterator[str]:
@@ -320,11 +327,13 @@ def _repeated_peers(peers: list[PeerSection]) -> Iterator[str]:
             )
 
 
-def _outside_range(config: Config) -> Iterator[str]:
-    if not 0 <= config.node.tree.parent_hysteresis <= 1:
-        yield "node.tree.parent_hysteresis is meant to be from 0 to 1"
-    if not 0 < config.node.bloom.max_inbound_fpr < 1:
-        yield "node.bloom.max_inbound_fpr is meant to be above 0 and below 1"
+def _timed_oddly(config: Config) -> Iterator[str]:
+    heartbeat, dead = config.node.heartbeat_interval_secs, config.node.link_dead_timeout_secs
+    if heartbeat >= dead > 0:
+        yield (
+            f"node.heartbeat_interval_secs is {heartbeat}: links without traffic do not last, because "
+            f"node.link_dead_timeout_secs is {dead}; write less, such as a third of that"
+        )
     if config.dns.ttl > config.node.cache.coord_ttl_secs:
         yield "dns.ttl is longer than node.cache.coord_ttl_secs: names may outlive the routes behind them"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from meshnode.mesh.link.mtu_probe import COPIES, MAX_RUNGS
+from meshnode.mesh.mmp.receiver import MOST_DELAY_SAMPLES
 from meshnode.mesh.settings import MeshSettings
 
 NO_LIMIT = 4096
@@ -153,8 +154,8 @@ LINKS = (
     Row(
         (f"{_PEER}.measurement.receiver._delays", f"{_SESSION}.measurement.receiver._delays"),
         "samples of one-way delay",
-        "`node.mmp.owd_window_size`",
-        lambda s: max(s.mmp.owd_window_size, s.session_mmp.owd_window_size),
+        "`node.mmp.owd_window_size`, 4,096 at most",
+        lambda s: min(max(s.mmp.owd_window_size, s.session_mmp.owd_window_size), MOST_DELAY_SAMPLES),
         "the oldest is dropped",
         "",
     ),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..binding import taken_addresses
 from ..client import Client, ToolError
 from ..options import FAILURE, SUCCESS, Words, client, emit, wants_json
 
@@ -24,7 +25,11 @@ _FILE = "the file; without it, what the running node read, else the usual places
 def add_to(words: Words) -> None:
     words.add("reload", "make the node read its configuration again", _reload)
     verbs = words.group("config", "check, show or compare the configuration", ("check", "show", "diff"))
-    check = verbs.add("check", "tell whether a configuration can be used, and what is odd about it", _check)
+    check = verbs.add(
+        "check", "tell whether a configuration can be used, and what is odd about it", _check,
+        details="Errors keep a node from starting, and give exit status 1. Warnings do not: they tell what it would go "
+        "without, and which addresses it would not get on this machine now.",
+    )  # fmt: skip
     show = verbs.add("show", "print every setting in force that is not the default", _show)
     show.add_argument("--all", action="store_true", help="the defaults, too")
     diff = verbs.add("diff", "compare the running node with the file: what a reload changes, what a restart", _diff)
@@ -46,14 +51,24 @@ def _reloaded(data: dict[str, Any]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """Tell everything that is wrong, not only what comes first."""
+    """Tell everything that is wrong, not only what comes first.
+
+    What would keep a node from starting wherever it is started is an error, what is so on this machine now a warning:
+    a file may be checked beside the daemon it is to replace, or before the address is there.
+    """
+    from meshnode.config.addresses import bad_bind_addresses
+
     errors: list[str] = []
     loaded = _read(options, errors=errors)
     files, warnings = [str(path) for path in loaded.paths], [*loaded.warnings, *_advice(loaded)]
     where = ", ".join(files) or "no configuration file found"
-    transports = loaded.config.transports
-    if not errors and not any(transports.each()) and not transports.others:
-        errors.append(f"{where}: a node does not start without a transport; write transports: {{udp: {{}}}}")
+    deaf, transports = list(bad_bind_addresses(loaded.config)), loaded.config.transports
+    may_start = len(list(transports.each())) + len(transports.others) - len(deaf)
+    if may_start or errors:
+        warnings += deaf
+    else:
+        errors += [*deaf, f"{where}: a node does not start without a transport; write transports: {{udp: {{}}}}"]
+    warnings += taken_addresses(loaded.config, client(options))
     verdict = "cannot be used" if errors else "usable, but see above" if warnings else "fine"
     data = {"files": files, "warnings": warnings, "errors": errors}
     emit(data, options, lambda: [*(f"warning: {warning}" for warning in warnings), f"{verdict}: {where}"])
@@ -141,7 +156,7 @@ def _settings(loaded: Loaded, *, all_keys: bool = True) -> dict[str, Any]:
 
 def _advice(loaded: Loaded) -> Iterator[str]:
     """What a node says of such a configuration when it starts."""
-    from meshnode.config.addresses import bad_bind_addresses, bad_peer_addresses
+    from meshnode.config.addresses import bad_peer_addresses
     from meshnode.config.features import foreign_transports, unusable_addresses
     from meshnode.config.names import unusable_names
     from meshnode.config.validate import advice
@@ -150,7 +165,6 @@ def _advice(loaded: Loaded) -> Iterator[str]:
     yield from advice(config)
     yield from foreign_transports(config, loaded.places)
     yield from unusable_addresses(config, config.transports.others)
-    yield from bad_bind_addresses(config)
     yield from bad_peer_addresses(config)
     yield from unusable_names(config)
 

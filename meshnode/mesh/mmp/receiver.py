@@ -11,6 +11,7 @@ U16_MAX = 0xFFFF
 U32_MAX = 0xFFFF_FFFF
 I32_MAX = 0x7FFF_FFFF
 I32_MIN = -0x8000_0000
+MOST_DELAY_SAMPLES = 4096
 REKEY_GRACE = 15.0  # seconds without jitter samples after a cutover: two timestamp epochs may mix
 
 
@@ -92,7 +93,7 @@ class ReceiverState:
     def __init__(self, owd_window_size: int) -> None:
         self.packets_received = 0
         self.bytes_received = 0
-        self._delays: deque[int] = deque(maxlen=max(owd_window_size, 1))
+        self._delays: deque[int] = deque(maxlen=min(max(owd_window_size, 1), MOST_DELAY_SAMPLES))
         self._grace_until = float("-inf")
         self._start_epoch()
 
