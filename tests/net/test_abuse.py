@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -27,8 +26,12 @@ pytestmark = pytest.mark.net
 _LINK_DEAD = 6
 _BACK_WITHIN = 10.0
 _PAUSE = 0.5
+_FORGOTTEN_WITHIN = _LINK_DEAD + 3
 _GROWTH_KIB = 16 * 1024
 _KIB_PER_PEER = 200
+_ANSWERED_WITHIN = 0.05
+_QUESTIONS = 5000
+_CONNECTIONS = 200
 _JUNK = """
 import os, random, socket, sys, time
 target, rate, seconds = (sys.argv[1], int(sys.argv[2])), int(sys.argv[3]), float(sys.argv[4])
@@ -57,6 +60,28 @@ while (elapsed := time.monotonic() - begin) < seconds:
         pass
     time.sleep(0.005)
 print(sent)
+"""
+_CALLERS = """
+import random, socket, sys, time
+path, count, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+much = b'{"command": "show_stats_all_history"}\\n'
+words = (b"", b'{"command": "show_', much, b"\\xff" * 3000, b"[" * 4000 + b"\\n", b"\\n")
+def call(number):
+    caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    caller.setblocking(False)
+    try:
+        caller.connect(path)
+        caller.send(words[number % len(words)])
+    except OSError:
+        pass
+    return caller
+callers, called, begin = [call(number) for number in range(count)], count, time.monotonic()
+while time.monotonic() - begin < seconds:
+    for number in random.sample(range(count), 3):
+        callers[number].close()
+        callers[number], called = call(number), called + 1
+    time.sleep(0.02)
+print(called)
 """
 
 
@@ -139,15 +164,19 @@ def test_150_newcomers_are_in_within_ten_seconds_and_gone_when_they_fall_silent(
         each = (server.rss_kib() - before) / 150
         answered = _answer_times(server, 20)
         result = swarm.finish(20)
+    silent = time.monotonic()
     wait_until(lambda: server.status()["peer_count"] == 0, 3 * _LINK_DEAD, "all are forgotten", interval=0.2)
+    forgotten = time.monotonic() - silent
     measured(
-        f"150 peers in {result['seconds']:.2f} s at {each:.0f} KiB each; show_status in "
+        f"150 peers in {result['seconds']:.2f} s at {each:.0f} KiB each, forgotten {forgotten:.1f} s after their last "
+        f"word; show_status in "
         f"{statistics.median(answered) * 1000:.0f} ms (median), {max(answered) * 1000:.0f} ms (worst)"
     )
     assert result["connected"] == 150
     assert result["seconds"] <= 10
     assert each <= _KIB_PER_PEER
-    assert statistics.median(answered) <= 0.05
+    assert forgotten <= _FORGOTTEN_WITHIN
+    assert _most(answered) <= _ANSWERED_WITHIN
 
 
 def _answer_times(node: Node, count: int) -> list[float]:
@@ -160,12 +189,25 @@ def _answer_times(node: Node, count: int) -> list[float]:
     return times
 
 
+def _most(times: list[float]) -> float:
+    """What nine of ten take at most: the attackers have the processors of this machine as well."""
+    return statistics.quantiles(times, n=10)[-1]
+
+
 @contextmanager
-def _junk_questions(host: Host, address: tuple[str, int], rate: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", _JUNK, address[0], str(address[1]), str(rate), str(seconds)]
-    process = host.start(command, output=subprocess.DEVNULL)
+def _abuse(host: Host, program: str, *words: object) -> Iterator[Callable[[], int]]:
+    """Run a small program of an attacker; the function waits for its end and returns the number it prints."""
+    log = host.directory / f"abuse-{time.monotonic_ns()}"
+    with log.open("w") as output:
+        process = host.start([sys.executable, "-c", program, *map(str, words)], output=output)
+
+    def count() -> int:
+        wait_until(lambda: process.poll() is not None, 30, "the attacker is done")
+        assert process.returncode == 0, log.read_text()
+        return int(log.read_text())
+
     try:
-        yield process
+        yield count
     finally:
         processes.end(process)
 
@@ -189,33 +231,36 @@ def _resolves(host: Host, address: tuple[str, int], name: str) -> float:
     raise AssertionError(f"{name} does not resolve")
 
 
-def test_names_resolve_and_the_node_answers_under_junk_questions_and_silent_connections(
+def test_names_resolve_and_the_node_answers_under_junk_questions_and_abusive_connections(
     lab: Lab, is_long: bool, measured: Callable[[str], None]
 ) -> None:
+    """Those who call say nothing, half a request, nonsense, or ask much and never read; there are always 200."""
     pair = Pair(lab, settings={"dns": {"bind_addr": "127.0.0.1", "port": 5354}}).left_dials().start()
-    node, address, seconds = pair.left, ("127.0.0.1", 5354), 60 if is_long else 8
+    node, address, seconds = pair.left, ("127.0.0.1", 5354), 60 if is_long else 10
     before = node.rss_kib()
-    with ExitStack() as stack:
-        for _ in range(200):
-            silent = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            silent.connect(str(node.control_socket))
-            silent.send(b'{"command": "show_')
-        junk = stack.enter_context(_junk_questions(node.host, address, 5000, seconds))
+    with (
+        _abuse(node.host, _CALLERS, node.control_socket, _CONNECTIONS, seconds) as callers,
+        _abuse(node.host, _JUNK, *address, _QUESTIONS, seconds) as questions,
+    ):
         answered, resolved = [], []
         end = time.monotonic() + seconds - 2
         while time.monotonic() < end:
             answered += _answer_times(node, 3)
             resolved.append(_resolves(node.host, address, "right.fips"))
-        assert junk.poll() is None
         echoes = traffic.ping(node.host, pair.right.address)
+        asked, called = questions(), callers()
     growth = node.rss_kib() - before
     measured(
-        f"show_status in {statistics.median(answered) * 1000:.0f} ms (median), {max(answered) * 1000:.0f} ms (worst of "
-        f"{len(answered)}); names in {statistics.median(resolved) * 1000:.0f} ms (median), {max(resolved):.2f} s "
-        f"(worst of {len(resolved)}); memory grew by {growth} KiB"
+        f"{asked / seconds:.0f} questions/s, {called} connections; show_status in "
+        f"{statistics.median(answered) * 1000:.0f} ms (median), {_most(answered) * 1000:.0f} ms (nine of ten), "
+        f"{max(answered) * 1000:.0f} ms (worst of {len(answered)}); names in {statistics.median(resolved) * 1000:.0f} "
+        f"ms (median), {max(resolved):.2f} s (worst of {len(resolved)}); memory grew by {growth} KiB"
     )
-    assert statistics.median(answered) <= 0.05
-    assert max(resolved) <= 2.5
+    assert asked >= 0.9 * _QUESTIONS * seconds
+    assert called >= 2 * _CONNECTIONS
+    assert _most(answered) <= _ANSWERED_WITHIN
+    assert statistics.median(resolved) <= _ANSWERED_WITHIN
+    assert max(resolved) <= 1.5, "a question that is lost is asked again after half a second"
     assert len(echoes) == 3
     assert growth < _GROWTH_KIB
     assert "Traceback" not in node.log()

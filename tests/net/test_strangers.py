@@ -18,6 +18,7 @@ pytestmark = pytest.mark.net
 
 _GROWTH_KIB = 12 * 1024
 _LEAST_SHARE = 0.7
+_LEAST_RATE = 0.8
 _ADMITTED_WITHIN = 10.0
 
 FLOODS = {"random": 10_000, "one-key": 1_000, "many-keys": 1_000}
@@ -88,6 +89,7 @@ def test_a_newcomer_is_admitted_within_ten_seconds_of_any_flood(
         f"{result['answered']} answered, memory grew by {growth} KiB"
     )
     assert status["peer_count"] == 2
+    assert result["sent"] - result["refused"] >= _LEAST_RATE * FLOODS[kind] * result["seconds"]
     assert growth < _GROWTH_KIB
     assert result["bytes_answered"] < result["bytes_sent"]
     assert counted + result["answered"] > 0.8 * result["sent"]
@@ -118,6 +120,8 @@ def test_a_transfer_keeps_most_of_its_speed_under_a_random_flood(
         with square.under("random", 60) as flood:
             loud += square.rates(1, size)
             assert flood.going_on
+            result = flood.finish(early=True)
+            assert result["sent"] - result["refused"] >= _LEAST_RATE * FLOODS["random"] * result["seconds"]
     calm, storm = statistics.median(quiet[1:]), statistics.median(loud)
     measured(f"median {calm:.0f} Mbit/s alone, {storm:.0f} Mbit/s under the flood ({storm / calm:.0%})")
     assert square.server.is_connected_to([square.peer])
