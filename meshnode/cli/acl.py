@@ -81,7 +81,7 @@ class _Entry:
     """One node, or everybody, in the files."""
 
     def __init__(self, token: str, name: str, client: Client) -> None:
-        self._token = token
+        self._entry = token
         self._name = name
         self._client = client
 
@@ -92,7 +92,7 @@ class _Entry:
         text = _read(path)
         if without_entries(text, self._is_meant) != text:
             return None
-        return _write(path, with_entry(text, self._token, self._name))
+        return _write(path, with_entry(text, self._entry, self._name))
 
     def remove(self, path: Path) -> Path | None:
         """Take the entry out, however it is written; returns the file that was changed."""
@@ -105,12 +105,12 @@ class _Entry:
     def _is_meant(self, token: str) -> bool:
         from meshnode.config.access_list import is_everybody
 
-        if is_everybody(token) or is_everybody(self._token):
-            return is_everybody(token) and is_everybody(self._token)
-        if token.lower() in (self._token, self._name.lower()):
+        if is_everybody(token) or is_everybody(self._entry):
+            return is_everybody(token) and is_everybody(self._entry)
+        if token.lower() in (self._entry, self._name.lower()):
             return True
         try:
-            return resolve(token, self._client) == self._token
+            return resolve(token, self._client) == self._entry
         except ToolError:
             return False  # a name of nobody
 

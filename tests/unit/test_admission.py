@@ -203,6 +203,25 @@ def test_a_configured_peer_that_is_denied_is_dialled_as_soon_as_it_is_welcome() 
     assert mesh.is_connected(mesh.a)
 
 
+def test_a_found_peer_that_is_denied_is_not_dialled_before_it_is_welcome() -> None:
+    mesh = Mesh()
+    mesh.door.deny(mesh.b.identity.peer)
+    heard: list[bytes] = []
+    hear = mesh.b.node.frames_received
+    mesh.b.node.frames_received = lambda *said: (heard.extend(said[2]), hear(*said))[1]  # type: ignore[method-assign]
+    for host in (mesh.a, mesh.b):
+        host.start()
+    found = mesh.b.identity.peer, [PeerAddress("memory", "b")]
+    mesh.a.node.run(lambda now: mesh.a.node.peering.candidates_found("lan", *found, now, lifetime=1000))
+    mesh.net.run(60)
+    assert heard == []
+    assert not mesh.is_connected(mesh.a)
+    mesh.door.deny()
+    mesh.net.run(3)
+    assert mesh.is_connected(mesh.a)
+    assert heard
+
+
 def test_an_established_peer_is_gone_within_two_seconds_and_stays_away() -> None:
     mesh = Mesh()
     mesh.b.start(mesh.a)

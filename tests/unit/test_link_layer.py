@@ -205,6 +205,32 @@ def test_a_replayed_first_message_does_not_disturb_a_live_link() -> None:
     exchange(net, small, large)
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one restarted", "both restarted"])
+def test_what_was_recorded_in_an_earlier_life_does_not_disturb_a_link_of_this_one(both: bool) -> None:
+    """Spec 01 section 18.2: the epoch is another one, and whoever restarted knows of no keys it answered before."""
+    net, small, large = linked(rekey=RekeySettings(after_secs=1000))
+    net.run(60)
+    recorded = [(target, frame) for _, target, frame in net.log]
+    for seed, host in enumerate([small, large][: 1 + both], 77):
+        net.hosts[host.name] = LinkHost(host.name, seed, host.settings, host.identity)
+    small, large = net.hosts[small.name], net.hosts[large.name]
+    net.dial(small, large)
+    net.settle()
+    net.run(60)
+    epochs = small.peer(large).current, large.peer(small).current
+    for source in ("attacker", small.name):
+        for target, frame in recorded:
+            net.inject(source, net.hosts[target], frame)
+        net.run(20)
+        exchange(net, small, large)
+    net.run(40)
+    assert (small.peer(large).current, large.peer(small).current) == epochs
+    assert (small.peer(large).path[1], large.peer(small).path[1]) == (large.name, small.name)
+    assert "PeerDown" not in small.names()
+    assert large.layer.candidates == []
+    exchange(net, small, large)
+
+
 def test_a_restarted_peer_is_recognised_by_its_epoch() -> None:
     net, small, large = linked()
     reborn = LinkHost(small.name, 77, identity=small.identity)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import json
 import logging
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 
+import meshnode
 from meshnode.config.errors import ConfigError
 from meshnode.config.load import parse
 from meshnode.config.validate import advice, validate
@@ -98,6 +103,40 @@ def test_no_secret_shows_in_log_events_answers_or_representations(life: Life) ->
     assert found_in(text, sorted(life.keys)) == []
 
 
+class Kept:
+    """An AEAD that can be looked for: whoever holds it could still open what was recorded."""
+
+    alive: ClassVar[WeakSet[Kept]] = WeakSet()
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = cipher.LIBRARY.aead(key)
+        self.alive.add(self)
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+        return self._aead.encrypt(nonce, data, associated_data)
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+        return self._aead.decrypt(nonce, data, associated_data)
+
+
+def test_keys_that_were_replaced_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gets at our memory later opens nothing that was said before: two keys are left at each end of each."""
+    for module in ("meshnode.noise.symmetric", "meshnode.mesh.link.epoch", "meshnode.mesh.session.epoch"):
+        monkeypatch.setattr(f"{module}.aead", Kept)
+    net = MeshNet(MeshSettings(rekey=RekeySettings(after_secs=31)))
+    a, b = net.host("a"), net.host("b")
+    b.start()
+    a.start(b)
+    a.knows(b)
+    for _ in range(150):
+        a.send(b, b"x")
+        net.run(1, step=0.25)
+    assert a.node.links.peers[b.identity.node_addr].rekeys >= 2
+    gc.collect()
+    ends_of_links, ends_of_sessions = 2, 2
+    assert len(Kept.alive) == 2 * (ends_of_links + ends_of_sessions)
+
+
 def test_the_search_finds_what_it_looks_for() -> None:
     secret = Random(1).randbytes(32)
     for form, shape in forms(secret).items():
@@ -156,3 +195,15 @@ def test_an_identity_can_be_neither_shown_nor_copied_by_accident() -> None:
         with pytest.raises(TypeError):
             careless(SECRET)
     logging.getLogger("meshnode.test").warning("%s %r", SECRET, SECRET)
+
+
+def test_secrets_are_compared_in_constant_time() -> None:
+    """No `==` on what somebody could guess byte by byte from how long an answer takes; tags are the libraries' work."""
+    guessable = re.compile(r"(secret|password|cookie|nsec|_token)$")
+    found = []
+    for file in sorted(Path(meshnode.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
+                names = [getattr(side, "attr", getattr(side, "id", "")) for side in (node.left, *node.comparators)]
+                found += [f"{file.name}:{node.lineno}" for name in names if guessable.search(name)]
+    assert found == []
