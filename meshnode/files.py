@@ -136,10 +136,20 @@ class Replacement:
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace a file in one step, as a `Replacement` does. Raises OSError."""
-    replacement = Replacement(path, mode)
+    """Replace a file in one step, as a `Replacement` does. Raises OSError.
+
+    Where the directory is read-only and the file is not, as a service's unit may have it, the file is written in place.
+    """
+    data = text.encode("utf-8", "surrogateescape")
     try:
-        replacement.write(text.encode("utf-8", "surrogateescape"))
+        replacement = Replacement(path, mode)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        path.write_bytes(data)
+        return
+    try:
+        replacement.write(data)
         replacement.commit()
     except OSError:
         replacement.abandon()

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import ensureDeferred
+
 from meshnode.access import AccessControl
 from meshnode.carriers import Carriers
 from meshnode.config.addresses import bad_peer_addresses
@@ -21,6 +23,7 @@ from meshnode.config.schema import Config
 from meshnode.config.shown import differing, take_over
 from meshnode.config.validate import CONTEXT, advice, validate
 from meshnode.config.yaml12 import Cursor
+from meshnode.gateway.embedded import EmbeddedGateway
 from meshnode.hooks import HookError, Hooks
 from meshnode.identity import Identity, IdentityError
 from meshnode.ipv6.hosts import HostMap
@@ -43,6 +46,7 @@ class Running:
     hosts: HostMap
     hooks: Hooks
     carriers: Carriers
+    gateway: EmbeddedGateway
     peers_of: Callable[[Config], list[PeerConfig]]
 
 
@@ -69,11 +73,14 @@ class Reload:
                 raise ConfigError("policy", "no transport would be left; write transports: {udp: {}}")
             if missing := unsupported(new, loaded.places):
                 raise ConfigError("policy", "; ".join(missing))
+            self._running.gateway.check(new, loaded.places)
             applied, waiting = self._apply(new)
         except ConfigError as error:
             events.publish(ConfigurationRefused(str(error).removeprefix(CONTEXT)))
             raise
-        warnings = [*loaded.warnings, *advice(new), *bad_peer_addresses(new)]
+        self._gateway(loaded)
+        hints = self._running.gateway.advice(applied)
+        warnings = [*loaded.warnings, *advice(new), *bad_peer_addresses(new), *hints]
         for warning in warnings:
             self._running.log("warn", warning, "config")
         events.publish(ConfigurationReloaded(applied, waiting))
@@ -140,6 +147,15 @@ class Reload:
     def _access(self) -> None:
         files = self._running.config.meshnode.access
         self._running.access.use(Path(files.allow_file), Path(files.deny_file))
+
+    def _gateway(self, loaded: Loaded) -> None:
+        """At each reload: one that could not start may have got what it lacked."""
+        log = self._running.log
+        done = ensureDeferred(self._running.gateway.follow(loaded.places))
+        done.addCallbacks(
+            lambda problem: None if problem is None else log("warn", problem, "config"),
+            lambda reason: log("error", f"gateway: {reason.getErrorMessage()}", "config"),
+        )
 
     def _transports(self) -> None:
         done = self._running.carriers.follow()

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -36,6 +36,7 @@ from meshnode.config.validate import advice, validate
 from meshnode.control.operators import OperatorSide
 from meshnode.control.state import NodeState
 from meshnode.control.status import Daemon
+from meshnode.gateway.embedded import EmbeddedGateway
 from meshnode.hooks import HookError, Hooks
 from meshnode.identity import PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
@@ -61,9 +62,6 @@ from meshnode.rendezvous import Rendezvous
 from meshnode.rights import NET_ADMIN, NET_RAW, Rights
 from meshnode.settings import aliases, configured_peers, mesh_settings, passed_over
 from meshnode.transports.network_watch import NetworkWatch
-
-if TYPE_CHECKING:
-    from meshnode.gateway.assembly import LocalNetwork
 
 EXIT_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits: a service manager need not try again until the file has changed."""
@@ -167,7 +165,7 @@ class MeshnodeService(Service):
         self.name_service: NameService | None = None
         self.operators: OperatorSide | None = None
         self._is_running = self._stopping = False
-        self.local_network: LocalNetwork | None = None
+        self.gateway = EmbeddedGateway(self.config, reactor, self.log)
         self.node.events.write = self.log
         self._hooks = Hooks(self.node.events, reactor, lambda text: self.log("warn", text))
         self._reload = Reload(
@@ -179,6 +177,7 @@ class MeshnodeService(Service):
                 self.hosts.map,
                 self._hooks,
                 self.carriers,
+                self.gateway,
                 self._configured_peers,
             ),
             lambda: load(read_from, os.environ, directory),
@@ -303,24 +302,9 @@ class MeshnodeService(Service):
         notify("READY=1")
         self._is_running = True
         await self._lead_names_to_us()
-        await self._start_gateway()
-
-    async def _start_gateway(self) -> None:
-        """Do for the local network what the file asks of the node itself (`meshnode.gateway.embedded`)."""
-        section = self.config.gateway
-        asked = (section is not None and section.enabled) or bool(self.config.meshnode.gateway.proxy)
-        if not self.config.meshnode.gateway.embedded or not asked:
-            return
-        from meshnode.gateway.assembly import LocalNetwork
-        from meshnode.gateway.plan import GatewayError
-
-        try:
-            network = LocalNetwork(self.config, self.loaded.places, self._reactor, self.log)
-            await network.start()
-        except GatewayError as error:
-            self._degrade(f"no gateway for the local network, everything else works: {error}")
-        else:
-            self.local_network = network
+        problem = await self.gateway.follow(self.loaded.places)
+        if problem is not None:
+            self._degrade(problem)
 
     def _stop_on_signals(self) -> None:
         """Take SIGTERM and SIGINT as orders to stop in good order, exit status 0 (spec 05 section 1).
@@ -374,8 +358,7 @@ class MeshnodeService(Service):
         return stopped.addErrback(lambda reason: _log.failure("the node did not stop in good order", failure=reason))
 
     async def _stop(self) -> None:
-        if self.local_network is not None:
-            await self.local_network.stop()
+        await self.gateway.stop()
         try:
             if self.operators is not None:
                 await self.operators.stop()

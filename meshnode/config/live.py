@@ -19,8 +19,10 @@ LIVE: Final = (
     "node.rekey",
     "peers",
     "transports",
+    "gateway",
     "meshnode.access",
     "meshnode.capture",
+    "meshnode.gateway",
     "meshnode.hooks",
     "meshnode.log.levels",
 )

@@ -68,17 +68,27 @@ class Gateway:
 
     # -- life
 
+    def check(self) -> list[str]:
+        """Look whether this machine can be a gateway; returns warnings. Raises `GatewayError`."""
+        return check(self.plan)
+
     async def start(self) -> None:
         """Begin to serve. Raises `GatewayError`, and has then left nothing behind."""
-        for warning in check(self.plan):
+        for warning in self.check():
             self._log("warn", warning)
         await self._reach_node()
         try:
+            # First of all, so that a second gateway on a machine ends before it touches what the first one made.
+            self._listener.bind()
+        except DnsBindError as error:
+            raise GatewayError(str(error)) from None
+        try:
             await self._prepare_kernel()
-            self._listener.start()
-        except (KernelError, DnsBindError) as error:
+        except KernelError as error:
+            await self._listener.stop()
             await self._kernel.remove()
             raise GatewayError(str(error)) from None
+        self._listener.start()
         for problem in set_timeouts(self.plan.timeouts):
             self._log("warn", problem)
         if self.plan.timeouts:
@@ -92,7 +102,7 @@ class Gateway:
         """Stop serving and take everything back; with `keep` leave the kernel as it is, for a run that follows."""
         if self._ticks.running:
             self._ticks.stop()
-        self._listener.stop()
+        await self._listener.stop()
         self._node.stop()
         if self._control is not None:
             await self._control.stop()
@@ -101,10 +111,15 @@ class Gateway:
             self._store.save(self._pool.leases)
             self._log("info", "mappings and connections stay as they are for the run that follows")
             return
-        for problem in await self._kernel.remove():
+        for problem in await self.take_back():
             self._log("warn", problem)
-        self._store.remove()
         self._log("info", "fips-gateway shutdown complete")
+
+    async def take_back(self) -> list[str]:
+        """Remove what is in the kernel and what is remembered of it; returns a line for what would not go."""
+        problems = await self._kernel.remove()
+        self._store.remove()
+        return problems
 
     def _describe(self) -> str:
         section = self.plan.section

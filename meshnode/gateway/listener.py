@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.basic import Int16StringReceiver
@@ -37,36 +36,42 @@ class NameListener:
         self._reactor = reactor
         self._open: set[Deferred[None]] = set()
         self._socket: DnsSocket | None = None
-        self._port: IListeningPort | None = None
+        self._port: Any = None
         self._connections: dict[_Connection, None] = {}
 
-    def start(self) -> None:
-        """Raises `DnsBindError`."""
+    def bind(self) -> None:
+        """Take the port; questions wait in it until `start`. Raises `DnsBindError`."""
         host, port = self._address
         keys = ("gateway.dns.listen", "port in gateway.dns.listen")
         self._socket = DnsSocket(open_dns_socket(host, port, *keys), self._datagram)
-        self._reactor.addReader(self._socket)
         factory: Factory[Any] = Factory.forProtocol(self._connection)
         factory.noisy = False
         try:
             self._port = self._reactor.listenTCP(port, factory, interface=host)
         except CannotListenError as error:
-            self.stop()
-            raise DnsBindError(f"no names over TCP on port {port} of {host}: {error.socketError}") from None
-
-    def stop(self) -> None:
-        """Stop listening; questions that are still open get no answer."""
-        if self._socket is not None:
-            self._reactor.removeReader(self._socket)
             self._socket.close()
-            self._socket = None
-        if self._port is not None:
-            self._port.stopListening()
-            self._port = None
+            raise DnsBindError(f"no names over TCP on port {port} of {host}: {error.socketError}") from None
+        self._port.stopReading()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        assert self._port is not None, "it is bound"
+        self._reactor.addReader(self._socket)
+        self._port.startReading()
+
+    async def stop(self) -> None:
+        """Give up the port; questions that are still open get no answer."""
+        socket, self._socket = self._socket, None
+        port, self._port = self._port, None
+        if socket is not None:
+            self._reactor.removeReader(socket)
+            socket.close()
         for connection in list(self._connections):
             connection.transport.abortConnection()
         for question in list(self._open):
             question.cancel()
+        if port is not None:
+            await maybeDeferred(port.stopListening)
 
     def _datagram(self, sock: DnsSocket, message: bytes, interface: int | None, reply: Callable[[bytes], bool]) -> None:
         if len(message) <= MAX_MESSAGE:

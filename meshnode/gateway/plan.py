@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshnode.config.errors import Place
@@ -19,6 +19,7 @@ from .rules import Forward
 
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 _PROXY_NDP = Path("/proc/sys/net/ipv6/conf/all/proxy_ndp")
+_STATUS = Path("/proc/self/status")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -33,7 +34,7 @@ class Plan:
     section: GatewaySection
     mesh: str
     local: Sequence[str]
-    prefix: Prefix
+    prefix: Prefix = field(compare=False)  # read off the section
     forwards: Sequence[Forward]
     listen: tuple[str, int]
     node: tuple[str, int]
@@ -109,7 +110,9 @@ def check(plan: Plan, forwarding: Path = _FORWARDING) -> list[str]:
         raise GatewayError(f"there is no interface {plan.mesh}; start the node with tun.enabled: true first")
     for name in plan.local:
         if name not in present:
-            raise GatewayError(f"there is no interface {name}; correct gateway.lan_interface")
+            first = name == plan.section.lan_interface
+            remedy = "gateway.lan_interface" if first else "meshnode.gateway.lan_interfaces, or wait until it is there"
+            raise GatewayError(f"there is no interface {name}; correct {remedy}")
     return _hints(plan)
 
 
@@ -133,6 +136,6 @@ def _read(path: Path) -> str | None:
 
 def _may_change_network() -> bool:
     """Whether CAP_NET_ADMIN is among the effective capabilities."""
-    status = _read(Path("/proc/self/status")) or ""
+    status = _read(_STATUS) or ""
     lines = [line for line in status.splitlines() if line.startswith("CapEff:")]
     return bool(lines) and bool(int(lines[0].split()[1], 16) >> 12 & 1)

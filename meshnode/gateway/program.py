@@ -24,7 +24,7 @@ from .plan import GatewayError
 
 _HANDED_OVER = "MESHNODE_GATEWAY_HANDED_OVER"
 """In the environment of a program that follows itself: the kernel is as the run before left it."""
-_ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _LEVELS = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4}
 
 
@@ -48,7 +48,8 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """Run until SIGTERM or SIGINT; exit status 0 then, 1 with one line when there can be no gateway.
 
-    SIGHUP starts the program anew in the same process: connections through the gateway go on.
+    SIGHUP starts the program anew in the same process: connections through the gateway go on. So they do after SIGUSR1,
+    which ends it, but leaves the kernel to a process that is to follow.
     """
     if sys.platform != "linux":
         _fail("the gateway needs Linux: it works with the kernel's nftables")
@@ -102,7 +103,7 @@ class Process:
         self._reactor = reactor
         self._network = network
         self._status = 0
-        self._started = self._stopping = False
+        self._started = self._stopping = self._keeps = False
         self.starts_anew = False
         """Whether the end of `run` is meant to be the beginning of another."""
 
@@ -128,7 +129,7 @@ class Process:
     def _listen(self) -> None:
         # Who runs in a terminal ends with it; for a service the same signal is the order to begin anew.
         hung_up = self._stop if os.isatty(0) else self._start_anew
-        for number, obey in zip(_ORDERS, (self._stop, self._stop, hung_up), strict=True):
+        for number, obey in zip(_ORDERS, (self._stop, self._stop, hung_up, self._make_way), strict=True):
             signal.signal(number, lambda *_, obey=obey: self._reactor.callFromThread(obey))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
 
@@ -136,7 +137,13 @@ class Process:
         """Stop for a run that follows; orders that come meanwhile wait until that one listens, and do not end it."""
         if not self._stopping:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
-            self.starts_anew = True
+            self.starts_anew = self._keeps = True
+            self._stop()
+
+    def _make_way(self) -> None:
+        """Stop for another process that follows."""
+        if not self._stopping:
+            self._keeps = True
             self._stop()
 
     def _stop(self) -> None:
@@ -147,7 +154,7 @@ class Process:
 
     async def _finish(self) -> None:
         try:
-            await self._network.stop(keep=self.starts_anew)
+            await self._network.stop(keep=self._keeps)
         finally:
             self._reactor.stop()
 

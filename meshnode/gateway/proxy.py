@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError, ConnectError, ConnectionRefusedError, UserError
 from twisted.internet.interfaces import IListeningPort
@@ -70,13 +70,12 @@ class Proxy:
         assert self._port is not None
         return int(self._port.getHost().port)  # type: ignore[attr-defined]
 
-    def stop(self) -> None:
-        """Stop listening and end every connection."""
-        if self._port is not None:
-            self._port.stopListening()
-            self._port = None
+    def stop(self) -> Deferred[Any]:
+        """End every connection and listen no more; fires when the port is free."""
+        port, self._port = self._port, None
         for client in list(self._clients):
             client.transport.abortConnection()
+        return succeed(None) if port is None else maybeDeferred(port.stopListening)
 
     def arrived(self, client: _Client) -> bool:
         """Whether there is room for one more client."""

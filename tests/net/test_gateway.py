@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 
 from meshnode.identity import Identity
 from tests.net import reference
+from tests.rigs import control
 from tests.rigs.gateways import RUNNING, GatewayRig
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Program, environment
@@ -133,6 +135,12 @@ def test_a_download_outlives_a_gateway_that_starts_anew(lab: Lab, is_long: bool)
     wait_until(lambda: rig.log().count(RUNNING) == 2, 15, "it runs again")
     assert rig.process.poll() is None
     assert "1 mappings of the run before this one are kept" in rig.log()
+
+    # The same for one that makes way for another process, as at a restart of the service.
+    rig.process.send_signal(signal.SIGUSR1)
+    assert rig.process.wait(15) == 0
+    rig.start_gateway()
+    assert rig.log().count("1 mappings of the run before this one are kept") == 2
     assert download.wait(100) == 0
     assert (rig.clients[0].directory / "big").stat().st_size == size
 
@@ -195,6 +203,11 @@ def test_what_is_missing_is_one_line_and_nothing_is_left(lab: Lab) -> None:
     rig.near.host.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"])
     assert "does not forward IPv6; type: sysctl -w net.ipv6.conf.all.forwarding=1" in refusal(rig, {})
     rig.near.host.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    for program, package in (("nft", "nftables"), ("ip", "iproute2")):
+        place = shutil.which(program)
+        assert rig.near.host.run(["mount", "--bind", "/dev/null", str(place)]).returncode == 0
+        assert f"the program {program} is missing; install the package {package}" in refusal(rig, {})
+        assert rig.near.host.run(["umount", str(place)]).returncode == 0
     rig.near.stop()
     assert "there is no interface fips0; start the node with tun.enabled: true first" in refusal(rig, {})
 
@@ -225,6 +238,70 @@ def test_the_node_itself_can_be_the_gateway(lab: Lab) -> None:
     assert rig.fetch(address) == "far"
     assert rig.near.stop() == 0
     assert rig.kernel_state() == before
+
+
+def test_the_node_as_a_gateway_follows_its_file_and_connections_go_on(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1)
+    rig.near.settings["meshnode"] = {"gateway": {"embedded": True}}
+    rig.far.start()
+    rig.far.wait_ready()
+    before = rig.kernel_state()
+    rig.near.start()
+    wait_until(lambda: RUNNING in rig.near.log(), 15, "the gateway runs inside the node")
+    rig.near.wait_connected(rig.far)
+    directory = site(rig.far.directory / "www")
+    (directory / "big").write_bytes(bytes(2_000_000))
+    rig.serve_pages(rig.far.host, rig.far.address, directory)
+    rig.serve_pages(rig.clients[0], "fd02::20", site(rig.clients[0].directory / "www", index_html="lan"), 8080)
+    (address,) = rig.resolve("right.fips")
+    download = rig.clients[0].start(
+        ["curl", "-sg", "--limit-rate", "400k", "-o", "big", "-m", "60", f"http://[{address}]:8000/big"]
+    )
+    wait_until(lambda: (rig.clients[0].directory / "big").exists(), 10, "it has begun")
+
+    # More forwards, and names at another port: it begins anew with what it had lent.
+    assert configure(rig, port_forwards=FORWARDS[:1], dns={"listen": "[::]:5355", "upstream": "[::1]:5354"}) == [
+        "gateway"
+    ]
+    wait_until(lambda: rig.near.log().count(RUNNING) == 2, 15, "it runs again")
+    assert "1 mappings of the run before this one are kept" in rig.near.log()
+    forwarded = rig.far.host.run(["curl", "-sg", "-m", "10", f"http://[{rig.near.address}]:18080/"])
+    assert forwarded.stdout == "lan"
+    assert rig.resolve("right.fips", 0, "AAAA", "-p", "5355") == [address]
+
+    # What cannot be changes nothing, not even beside it.
+    with pytest.raises(control.ControlError, match=r"there is no interface lan7; correct gateway\.lan_interface"):
+        configure(rig, lan_interface="lan7")
+    assert rig.resolve("right.fips", 0, "AAAA", "-p", "5355") == [address]
+    assert download.wait(60) == 0
+    assert (rig.clients[0].directory / "big").stat().st_size == 2_000_000
+
+    # Switched off it is gone, without an end of the node.
+    assert configure(rig, enabled=False) == ["gateway"]
+    wait_until(lambda: "fips-gateway shutdown complete" in rig.near.log(), 10, "it has ended")
+    assert "fips_gateway" not in rig.rules()
+    assert rig.near.is_connected_to([rig.far])
+    assert rig.near.stop() == 0
+    assert rig.kernel_state() == before
+
+
+def configure(rig: GatewayRig, **settings: object) -> list[str]:
+    """Change the file's `gateway` section, tell the node, and return the keys that took effect."""
+    gateway = {**rig.near.settings["gateway"], **settings}
+    rig.near.config_file.write_text(json.dumps({**rig.near.settings, "gateway": gateway}))
+    applied: list[str] = rig.near.ask("reload")["applied"]
+    return applied
+
+
+def test_a_second_gateway_ends_without_touching_the_first(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1).start()
+    assert rig.resolve("right.fips") == ["fd01::1"]
+    state, first = rig.kernel_state(), rig.process
+    assert "no .fips names on [::]:5353" in refusal(rig, {})
+    assert rig.kernel_state() == state
+    rig.process = first
+    assert rig.resolve("right.fips") == ["fd01::1"]
+    assert rig.stop_gateway() == 0
 
 
 @pytest.mark.interop

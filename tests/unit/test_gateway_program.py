@@ -68,6 +68,13 @@ def test_it_ends_in_good_order_when_told_to(gateway: Gateway) -> None:
     assert gateway.process.wait(5) == 0
 
 
+def test_it_makes_way_for_another_process(gateway: Gateway) -> None:
+    gateway.says("loading", "started")
+    gateway.signal(signal.SIGUSR1)
+    gateway.says("stopped, kept")
+    assert gateway.process.wait(5) == 0
+
+
 def test_orders_that_come_before_it_listens_again_are_obeyed_later(gateway: Gateway) -> None:
     """A second reload would end it otherwise, and the rules of the kernel would stay behind."""
     gateway.says("loading", "started")

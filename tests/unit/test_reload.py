@@ -18,6 +18,7 @@ from meshnode.config.live import LIVE, is_live
 from meshnode.config.load import Loaded, load, parse
 from meshnode.config.schema import Config
 from meshnode.config.shown import HIDDEN, shown
+from meshnode.gateway.embedded import EmbeddedGateway
 from meshnode.hooks import Hooks
 from meshnode.identity import Identity, IdentityError, PeerIdentity
 from meshnode.ipv6.hosts import HostMap
@@ -82,7 +83,10 @@ class Rig:
         self.hooks = Hooks(self.a.node.events, Clock(), lambda text: None)
         self.problems: list[str] = []
         carriers = Carriers(self.a.node, config, {}, reactor, Path(), self.problems.append, self.problems.append)
-        running = Running(config, self.a.node, self.log, self.lists, self.hosts, self.hooks, carriers, peers_of)
+        self.gateway = EmbeddedGateway(config, reactor, lambda level, text: self.problems.append(text))
+        running = Running(
+            config, self.a.node, self.log, self.lists, self.hosts, self.hooks, carriers, self.gateway, peers_of
+        )
         self.config = config
         self.reload = Reload(running, self.read)
         self.a.node.start(peers_of(config))

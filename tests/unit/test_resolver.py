@@ -479,6 +479,26 @@ def test_a_resolv_conf_that_is_a_mount_point_is_written_in_place(
     assert [entry.name for entry in path.parent.iterdir()] == ["resolv.conf"]
 
 
+def test_a_resolv_conf_that_alone_can_be_written_is_written_in_place(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the unit, where it is one of the few files of /etc that the node may write."""
+    path = machine.write(RESOLV_CONF, "nameserver 192.0.2.1\n")
+    plain = os.open
+
+    def guarded(file: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_EXCL and Path(file).parent == path.parent:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return plain(file, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", guarded)
+    resolver = machine.resolver(("127.0.0.1", 53), mode="resolv-conf")
+    assert done(resolver.configure()).backend == "resolv-conf"
+    assert "nameserver 127.0.0.1\n" in path.read_text()
+    assert done(resolver.undo()) is None
+    assert path.read_text() == "nameserver 192.0.2.1\n"
+
+
 def test_the_servers_named_before_are_known_without_our_own(machine: FakeMachine) -> None:
     machine.write(
         RESOLV_CONF,

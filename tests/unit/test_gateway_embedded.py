@@ -1,0 +1,93 @@
+"""The gateway inside a node follows the configuration while the node runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.testing import MemoryReactorClock
+
+from meshnode.config.errors import ConfigError
+from meshnode.config.load import Loaded, load
+from meshnode.config.shown import differing, take_over
+from meshnode.gateway.embedded import EmbeddedGateway
+
+GATEWAY = {"enabled": True, "pool": "fd01::/112", "lan_interface": "lan-that-is-not-there"}
+BESIDE = (
+    "gateway: this section is for the program meshnode-gateway; make it begin anew: systemctl reload meshnode-gateway"
+)
+
+
+class Rig:
+    """A node's configuration file and the gateway that goes by it, on a reactor without sockets."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "fips.yaml"
+        self.reactor = MemoryReactorClock()
+        self.said: list[str] = []
+        self.config = self.read().config
+        self.gateway = EmbeddedGateway(self.config, self.reactor, lambda level, text: self.said.append(text))
+
+    def read(self, gateway: dict[str, Any] | None = None, **extras: Any) -> Loaded:
+        self.file.write_text(json.dumps({"gateway": gateway, "meshnode": {"gateway": {"embedded": True, **extras}}}))
+        return load(self.file, {}, self.file.parent)
+
+    def reload(self, loaded: Loaded) -> str | None:
+        """What a node does with a file that it has read."""
+        self.gateway.check(loaded.config, loaded.places)
+        take_over(self.config, loaded.config, set(differing(self.config, loaded.config)))
+        followed = ensureDeferred(self.gateway.follow(loaded.places))
+        self.reactor.advance(0)
+        assert followed.called
+        problem: str | None = followed.result  # type: ignore[assignment]
+        return problem
+
+    def listening(self) -> list[tuple[str, int]]:
+        return [(interface, port) for port, _, _, interface in self.reactor.tcpServers]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_without_a_wish_there_is_nothing(rig: Rig) -> None:
+    assert rig.reload(rig.read()) is None
+    assert (rig.listening(), rig.said) == ([], [])
+
+
+def test_proxies_come_with_the_file_and_stay_as_long_as_they_are_in_it(rig: Rig) -> None:
+    one, two = "192.0.2.1:1080", "[2001:db8::1]:1080"
+    assert rig.reload(rig.read(proxy=[one])) is None
+    assert rig.listening() == [("192.0.2.1", 1080)]
+    assert rig.reload(rig.read(proxy=[one], lan_interfaces=["guests"])) is None
+    assert rig.listening() == [("192.0.2.1", 1080)], "nobody's connection ended for a key that is not theirs"
+    assert rig.reload(rig.read(proxy=[one, two])) is None
+    assert rig.listening()[1:] == [("192.0.2.1", 1080), ("2001:db8::1", 1080)]
+
+
+def test_what_this_machine_cannot_be_is_refused_before_anything_changes(rig: Rig) -> None:
+    with pytest.raises(ConfigError, match=r"interface|forward|root|missing"):
+        rig.reload(rig.read(GATEWAY))
+    with pytest.raises(ConfigError, match=r"meshnode.gateway.proxy\[0\] is the name 'router'"):
+        rig.reload(rig.read(proxy=["router:1080"]))
+    assert rig.config.gateway is None
+    assert rig.listening() == []
+
+
+def test_a_gateway_that_cannot_start_is_no_reason_to_refuse_other_changes(rig: Rig) -> None:
+    loaded = rig.read(GATEWAY)
+    take_over(rig.config, loaded.config, {"gateway"})  # as when the node itself started with this file
+    problem = rig.reload(rig.read(GATEWAY))
+    assert problem is not None
+    assert problem.startswith("no gateway for the local network, everything else works: ")
+
+
+def test_who_runs_the_program_is_told_whom_else_to_tell(rig: Rig) -> None:
+    assert rig.gateway.advice(["gateway"]) == []
+    rig.config.meshnode.gateway.embedded = False
+    assert rig.gateway.advice(["gateway", "peers"]) == [BESIDE]
+    assert rig.gateway.advice(["peers"]) == []
