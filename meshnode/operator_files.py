@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.task import LoopingCall
 
 from meshnode.access import AccessControl
+from meshnode.config.keylock import KeyLock
 from meshnode.ipv6.hosts import HostMap
 
 Log = Callable[[str, str, str], None]
 """`log(level, text, subsystem)`."""
+
+KEY_WATCH_SECS = 5.0
 
 
 class WatchedHosts:
@@ -30,6 +36,40 @@ class WatchedHosts:
         warnings, self.map.warnings = self.map.warnings, []
         for warning in warnings:
             self._log("warn", warning, "names")
+
+
+class WatchedKey:
+    """The key of this node, held for this process alone while its file may be replaced."""
+
+    def __init__(self, lock: KeyLock | None, reactor: Any, log: Log) -> None:
+        self._lock = lock
+        self._log = log
+        self._watch = LoopingCall(self.look)
+        self._watch.clock = reactor
+
+    def take(self) -> None:
+        """Hold the key. Raises `ConfigError` when another process does."""
+        problem = None if self._lock is None else self._lock.take()
+        if problem is not None:
+            self._log("debug", problem, "config")
+
+    def watch(self) -> None:
+        """Begin to look after the file."""
+        if self._lock is not None:
+            self._watch.start(KEY_WATCH_SECS, now=False)
+
+    def look(self) -> None:
+        """Follow the key into a new file."""
+        problem = None if self._lock is None else self._lock.look()
+        if problem is not None:
+            self._log("error", f"{problem}: each takes the other's links and sessions away; stop one", "config")
+
+    def release(self) -> None:
+        """Let another process have the key."""
+        if self._watch.running:
+            self._watch.stop()
+        if self._lock is not None:
+            self._lock.release()
 
 
 class WatchedAccess:

@@ -54,7 +54,7 @@ from meshnode.node.events import PeerRefused
 from meshnode.node.peering import PeerConfig
 from meshnode.node.surroundings import Surroundings
 from meshnode.noise import LIBRARY
-from meshnode.operator_files import WatchedAccess, WatchedHosts
+from meshnode.operator_files import WatchedAccess, WatchedHosts, WatchedKey
 from meshnode.paths import CONTROL_SOCKET, HOSTS_NAME, companion_directory, key_directory, socket_path
 from meshnode.process import MonotonicClock, keep_keys_out_of_core_files, notify
 from meshnode.reload import Reload, Running
@@ -132,13 +132,13 @@ class MeshnodeService(Service):
         self.config: Config = loaded.config
         self.identity = identity.identity
         self._source = identity
-        secret = secret_file(loaded, identity.source, directory)
-        self._key_lock = None if secret is None else KeyLock(secret)
         self._rights = Rights()
         self._reactor = reactor
         clock = MonotonicClock(reactor)
         log = self.config.meshnode.log
         self.log = OperatorLog(self.config.node.effective_log_level, log.by_subsystem, clock.seconds)
+        secret = secret_file(loaded, identity.source, directory)
+        self._key = WatchedKey(None if secret is None else KeyLock(secret, self.identity), reactor, self.log)
         self.peers = self._configured_peers(self.config)
         hosts_file = companion_directory(loaded.paths) / HOSTS_NAME
         self.hosts = WatchedHosts(HostMap(hosts_file, aliases(self.peers)), self.log)
@@ -197,7 +197,10 @@ class MeshnodeService(Service):
         """Open sockets and the TUN device; without any transport the process ends with exit status 1."""
         super().privilegedStartService()
         keep_keys_out_of_core_files()
-        self._take_key()
+        try:
+            self._key.take()
+        except ConfigError as error:
+            fail(str(error))
         self._announce()
         self.hosts.report()
         self.access.report()
@@ -213,20 +216,13 @@ class MeshnodeService(Service):
         """Begin to dial and to serve; interface and resolver follow as soon as the reactor runs."""
         super().startService()
         self._settle_rights()
+        self._key.watch()
         self._start_hook()
         for problem in self.rendezvous.start():
             self._degrade(problem)
         self.node.start(self.peers)
         self._start_operator_side()
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._finish_start()))
-
-    def _take_key(self) -> None:
-        try:
-            problem = None if self._key_lock is None else self._key_lock.take()
-        except ConfigError as error:
-            fail(str(error))
-        if problem is not None:
-            self.log("debug", problem)
 
     def _announce(self) -> None:
         self.log("info", f"FIPS {__version__} starting")
@@ -366,8 +362,7 @@ class MeshnodeService(Service):
             self.node.stop()
         finally:
             await self._take_back()
-            if self._key_lock is not None:
-                self._key_lock.release()
+            self._key.release()
         self.log("info", "FIPS shutdown complete")
 
     async def _take_back(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_a_second_node_does_not_share_the_port_of_the_first(lab: Lab, host: Host
     assert first.status()["state"] == "running"
 
 
-@pytest.mark.parametrize("held_in", ["configuration", "key file"])
+@pytest.mark.parametrize("held_in", ["configuration", "key file", "configuration that was replaced"])
 def test_a_second_node_with_the_same_key_is_refused(lab: Lab, host: Host, held_in: str) -> None:
     """Over Ethernet no port would tell that there are two; a node that was killed is in nobody's way."""
     wire(host, lab.host("neighbour"))
@@ -134,6 +135,10 @@ def test_a_second_node_with_the_same_key_is_refused(lab: Lab, host: Host, held_i
         secret = first.directory / "fips.key"
     first.start()
     first.wait_ready()
+    if held_in == "configuration that was replaced":
+        draft = first.config_file.with_name("draft.yaml")
+        shutil.copy(first.config_file, draft)
+        draft.rename(first.config_file)
     done = _start_with(host, first.config_file)
     assert done.returncode == FAILURE
     line = _only_line_about(done, "another process")
