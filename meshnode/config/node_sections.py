@@ -121,7 +121,7 @@ class EcnSection(Section):
 
 
 class RekeySection(Section):
-    """When links and sessions change their keys."""
+    """When links and sessions change their keys; those of a link up to a minute later while the peer may do it."""
 
     enabled: bool = key(BOOL, True, "Start rekeys from this side.")
     after_secs: int = key(U64, 120, "Age of a key at which it is replaced; more than 15.")

@@ -56,7 +56,11 @@ STRANGERS = (
         "`link.rate_limited`",
     ),
     Row(
-        ("links._table.candidates._by_ephemeral", "links._table.candidates._by_identity"),
+        (
+            "links._table.candidates._by_ephemeral",
+            "links._table.candidates._by_identity",
+            "links._table.candidates._by_identity[]",
+        ),
         "answered first messages nobody proved yet",
         "`node.limits.max_pending_inbound`, 4 per identity, an eighth per source, 30 s",
         lambda s: s.limits.max_pending_inbound,

@@ -84,8 +84,8 @@ def test_renewals_every_five_seconds_under_load_and_losses_reset_nothing(
     renewals, resets = _run(pair, seconds, mbit, measured)
     assert resets == []
     assert renewals["link"] >= seconds // 7
-    # A Setup or Ack that got lost may not be repeated and holds up the next one for 30 s (spec 02 section 7.5).
-    assert renewals["session"] >= 1
+    # Age, the next tick and the cutover's delay take 8 s, and a lost Setup or Ack one more: two may be lost of each.
+    assert renewals["session"] >= seconds // 10
 
 
 @pytest.mark.interop

@@ -21,6 +21,7 @@ def shorten(seconds: float) -> None:
     """Rekey whenever keys are `seconds` old, without jitter."""
     responder.MIN_REKEY_AGE = initiator.MIN_REKEY_AGE = rekey.MIN_AGE = seconds / 2
     initiator._REKEY_DAMPENING = rekey.DAMPENING = seconds / 2
+    initiator._PRECEDENCE_SECS = 0
     table.REKEY_JITTER_SECS = 0
     Core.draw_jitter = lambda self: 0  # type: ignore[method-assign]
     configured = service.mesh_settings

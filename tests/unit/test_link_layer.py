@@ -352,16 +352,46 @@ def test_a_lost_rekey_message_does_not_interrupt_the_link(phase: int) -> None:
     assert "PeerDown" not in small.names() + large.names()
 
 
-def test_rekeys_happen_by_age_and_by_message_count() -> None:
+def test_rekeys_happen_by_age() -> None:
+    """The first one late, since it might have been the peer that renews; then one side leads."""
     net, small, large = linked(rekey=RekeySettings(after_secs=60, after_messages=1 << 40))
-    net.run(180)
-    assert small.peer(large).rekeys >= 2
-    net, small, large = linked(rekey=RekeySettings(after_secs=1 << 40, after_messages=50))
-    for _ in range(60):
-        small.layer.send(small.peer(large), MESSAGE, net.now)
-    net.run(35)
+    net.run(60 + 45 - 15 - 2)
+    assert small.peer(large).rekeys == 0
+    net.run(60 + 45 + 15 - net.now + 3)
     assert small.peer(large).rekeys == 1
+    net.run(60 + 15 + 3)
+    assert small.peer(large).rekeys == 2
+    leading = [host.peer(other).leads_renewals for host, other in ((small, large), (large, small))]
+    assert sorted(leading) == [False, True]
     exchange(net, small, large)
+
+
+def test_rekeys_happen_by_message_count() -> None:
+    net, small, large = linked(rekey=RekeySettings(after_secs=1 << 40, after_messages=1000))
+
+    def renewed_after(seconds: float, messages: int) -> int:
+        before = small.peer(large).rekeys
+        for _ in range(messages):
+            small.layer.send(small.peer(large), MESSAGE, net.now)
+        net.run(seconds)
+        return small.peer(large).rekeys - before
+
+    assert renewed_after(120 + 45 - 15 - 2, 1000) == 0
+    assert renewed_after(2 + 15 + 15 + 1, 0) == 1
+    assert renewed_after(60, 0) == 0
+    assert renewed_after(2, 1000) == 1
+    exchange(net, small, large)
+
+
+def test_a_peer_that_renews_by_itself_is_left_to_it() -> None:
+    net, small, large = linked(rekey=RekeySettings(after_secs=60, after_messages=50))
+    for _ in range(4):
+        net.run(50)
+        small.layer._initiator.rekey(small.peer(large), net.now)
+        net.settle()
+    assert large.peer(small).rekeys == 4
+    assert not large.peer(small).leads_renewals
+    assert not any(frame[0] == 1 for source, _, frame in net.log if source == large.name)
 
 
 def test_a_peer_that_already_uses_new_keys_is_met_again_when_its_answer_is_lost() -> None:
@@ -379,6 +409,21 @@ def test_a_peer_that_already_uses_new_keys_is_met_again_when_its_answer_is_lost(
     net.wire = lambda source, target, frame: [frame]
     net.run(3)
     exchange(net, small, large)
+
+
+def test_a_made_up_frame_for_a_rekey_without_answer_ends_no_link_that_works() -> None:
+    """Whoever saw the first message knows its index."""
+    net, small, large = linked()
+    net.run(40)
+    net.wire = lambda source, target, frame: [] if frame[0] else [frame]
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.settle()
+    (handshake,) = small.layer._table.handshakes.values()
+    for _ in range(40):
+        net.inject("attacker", small, bytes(4) + handshake.index + bytes(40))
+        large.layer.send(large.peer(small), MESSAGE, net.now)
+        net.run(0.25)
+    assert "PeerDown" not in small.names() + large.names()
 
 
 def test_a_carrier_that_takes_no_strangers_takes_the_renewals_of_peers() -> None:

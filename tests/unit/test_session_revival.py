@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from meshnode.mesh.settings import MeshSettings
+from meshnode.mesh.settings import MeshSettings, RekeySettings
 
 from .session_rig import ACK, MSG3, SETUP, Net, Node, established, exchange, lose_first
 
@@ -188,7 +188,7 @@ def test_an_outage_of_the_network_heals_without_new_keys_or_with(two: tuple[Net,
 
 
 def test_a_long_round_trip_is_given_its_time() -> None:
-    net, a, b = established(latency=0.01)
+    net, a, b = established(MeshSettings(rekey=RekeySettings(after_secs=300)), latency=0.01)
     net.latency = 0.9
     talk(net, a, b, 60, every=1.0)
     a.sent.clear()

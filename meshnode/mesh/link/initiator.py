@@ -16,8 +16,13 @@ from .responder import MIN_REKEY_AGE
 from .table import LinkTable
 
 _REKEY_DAMPENING = 30.0
+_PRECEDENCE_SECS = 45.0
+"""How much longer we use a key than we might, for the peer to renew it first."""
+
+_USUAL_AFTER_SECS = 120
 _LATER_PROBE_GAP = 1.0
-_LOST_ANSWER_SECS = 1.0
+_LOST_ANSWER_SECS, _LOST_ANSWER_IDLE_SECS = 0.2, 1.0
+_GOODBYES = 3
 _CURE_GAP = 60.0
 
 
@@ -112,8 +117,18 @@ class Initiator:
                 self._table.outbound.append((path, peer.rekey.frame))
             self._table.greet(peer, path, now)
 
-    def rekey_due(self, peer: PeerLink, now: float) -> bool:
-        """Whether the keys of `peer` are used up (spec 01 section 8.1)."""
+    def renew(self, peer: PeerLink, now: float) -> None:
+        """Rekey `peer` if its keys are used up; from then on renewals are ours to start, until it starts one."""
+        if self._renewal_due(peer, now):
+            peer.leads_renewals = True
+            self.rekey(peer, now)
+
+    def _renewal_due(self, peer: PeerLink, now: float) -> bool:
+        """Whether the keys of `peer` are used up (spec 01 section 8.1).
+
+        A reference peer that answers a rekey is lost with its answer (section 18.1); one that asks loses nothing, since
+        we repeat ours. So whoever renews by itself goes first: the usual time for that passes before we ask.
+        """
         settings = self._table.settings.rekey
         if not settings.enabled or peer.rekey is not None:
             return False
@@ -122,7 +137,12 @@ class Initiator:
         age = now - peer.established_at
         if age < MIN_REKEY_AGE:
             return False
-        return age >= settings.after_secs + peer.jitter or peer.current.send_counter >= settings.after_messages
+        precedence = 0.0 if peer.leads_renewals else _PRECEDENCE_SECS
+        if age >= settings.after_secs + peer.jitter + precedence:
+            return True
+        if peer.current.send_counter < settings.after_messages:
+            return False
+        return peer.leads_renewals or age >= _USUAL_AFTER_SECS + peer.jitter + precedence
 
     def _begin(self, remote: PeerIdentity, path: Path, peer: PeerLink | None, now: float) -> Handshake | None:
         handshake = self._prepare(remote, path, peer, now)
@@ -249,7 +269,7 @@ class Initiator:
     def handle_timeout(self, now: float) -> None:
         """Resend, abandon or cure every handshake whose time has come."""
         for handshake in list(self._table.handshakes.values()):
-            if handshake.early_frame_at is not None and now >= handshake.early_frame_at + _LOST_ANSWER_SECS:
+            if now >= self._answer_lost_at(handshake):
                 self._cure_lost_answer(handshake, now)
             elif now >= self._expiry(handshake):
                 self._give_up(handshake)
@@ -262,10 +282,19 @@ class Initiator:
         return handshake.started + self._table.settings.rate_limit.handshake_timeout_secs
 
     def _deadline(self, handshake: Handshake) -> float:
-        deadline = min(handshake.next_resend, self._expiry(handshake))
-        if handshake.early_frame_at is not None:
-            deadline = min(deadline, handshake.early_frame_at + _LOST_ANSWER_SECS)
-        return deadline
+        return min(handshake.next_resend, self._expiry(handshake), self._answer_lost_at(handshake))
+
+    @staticmethod
+    def _answer_lost_at(handshake: Handshake) -> float:
+        """When the answer must be lost because the peer uses its keys, and those before them no more.
+
+        It can hardly be that far behind. Anybody may send such a frame; if the peer is heard, it meant nothing.
+        """
+        early, peer = handshake.early_frame_at, handshake.peer
+        if early is None or peer is None or peer.last_heard > early:
+            return float("inf")
+        shortest = _LOST_ANSWER_SECS if peer.busy else _LOST_ANSWER_IDLE_SECS
+        return early + max(shortest, 2 * (peer.measurement.srtt_ms or 0.0) / 1000)
 
     def _resend(self, handshake: Handshake, now: float) -> None:
         peer = handshake.peer
@@ -308,7 +337,9 @@ class Initiator:
         return True
 
     def _begin_anew(self, peer: PeerLink, reason: str, now: float) -> None:
-        self._table.send(peer, Disconnect(DisconnectReason.RESTART).encode(), now)
+        """Say goodbye, more than once since a peer that misses it answers no dial, and dial."""
+        for _ in range(_GOODBYES):
+            self._table.send(peer, Disconnect(DisconnectReason.RESTART).encode(), now)
         self._table.remove(peer, reason, redial=False)
         self.start_over(peer, now)
 

@@ -244,7 +244,7 @@ class LinkLayer:
         handshake = self._table.handshakes.get(index)
         if handshake is None or handshake.peer is None:
             self.counters.unknown_index += count
-        elif handshake.early_frame_at is None:
+        elif handshake.early_frame_at is None or handshake.early_frame_at < handshake.peer.last_heard:
             handshake.early_frame_at = now
             self.stirred = True
 

@@ -46,7 +46,8 @@ class PeerLink:
     is being probed, since `probed_at`, because it is silent, also at its `alternatives`, a `distrusted` one did not
     answer that either. A `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of
     life. `refused` counts the frames for its keys that did not open, or came again, since one did. `mtu_limit` is the
-    longest frame that gets through, if that is less than the transport promises.
+    longest frame that gets through, if that is less than the transport promises. With `leads_renewals` it is we who
+    renew the keys.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class PeerLink:
         "k_bit",
         "last_heard",
         "last_heartbeat",
+        "leads_renewals",
         "link_id",
         "measurement",
         "mtu_limit",
@@ -124,6 +126,7 @@ class PeerLink:
         self.answered_rekey_at: float | None = None
         self.rekey: Handshake | None = None
         self.rekeys = 0
+        self.leads_renewals = False
         self.jitter = jitter
         self.trust = Trust()
         self.probed_at = float("-inf")

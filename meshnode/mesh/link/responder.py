@@ -202,6 +202,7 @@ class Responder:
         )
         if not crossing:
             peer.answered_rekey_at = now
+            peer.leads_renewals = False
             table.abandon_rekey(peer)
             table.cut_over(peer, candidate.epoch, now)
         elif table.identity.node_addr < peer.node_addr:

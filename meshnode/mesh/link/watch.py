@@ -63,8 +63,7 @@ class Watch:
             if last is None or now - last >= settings.heartbeat_interval_secs:
                 table.heartbeat(peer, now)
             table.end_drains(peer, now)
-            if self._initiator.rekey_due(peer, now):
-                self._initiator.rekey(peer, now)
+            self._initiator.renew(peer, now)
             self.probe_mtu(peer, now)
             self._judge(peer, now)
             peer.busy = peer.packets_recv - peer.packets_at_tick >= _BUSY_FRAMES

@@ -24,16 +24,19 @@ Item = TypeVar("Item", bound=Answered)
 
 
 class ArmedAnswer:
-    """An Ack beside an established session, waiting for its Msg3."""
+    """An Ack beside an established session, sent at `at`, waiting for its Msg3; at `due` it is sent again."""
 
-    __slots__ = ("at", "link_peer", "message1", "noise", "payload")
+    __slots__ = ("at", "due", "link_peer", "message1", "noise", "payload")
 
-    def __init__(self, noise: XkResponder, payload: bytes, message1: bytes, link_peer: bytes, at: float) -> None:
+    def __init__(
+        self, noise: XkResponder, payload: bytes, message1: bytes, link_peer: bytes, at: float, due: float
+    ) -> None:
         self.noise = noise
         self.payload = payload
         self.message1 = message1
         self.link_peer = link_peer
         self.at = at
+        self.due = due
 
 
 def crowded_out(answers: Sequence[Item], link_peer: bytes) -> Item | None:

@@ -20,7 +20,13 @@ from .session import NEVER, EarlyMessage, Session
 
 EARLY_MESSAGES = 16
 EARLY_SOURCES = 256
-REKEY_JITTER = 15
+REKEY_JITTERS = (-30, -15)
+"""Seconds by which we renew before the configured time: before a peer that does so around it, from 15 s before it on.
+
+A reference peer whose own Setup got lost waits for its answer for ever, and with the smaller address takes none of ours
+either (spec 02 section 7.5).
+"""
+
 DEFAULT_TRANSPORT_MTU = 1280
 
 
@@ -107,7 +113,7 @@ class Core:
 
     def draw_jitter(self) -> int:
         """Seconds by which one key epoch's life differs from the configured one."""
-        return self.random.randint(-REKEY_JITTER, REKEY_JITTER)
+        return self.random.randint(*REKEY_JITTERS)
 
     def resend_at(self, copies: int, now: float) -> float:
         """When a handshake message repeated `copies` times by now is repeated next (section 6.3)."""

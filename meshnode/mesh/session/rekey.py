@@ -3,13 +3,18 @@
 Handshakes run beside the session. A Setup is not authentic, so it can do no more than arm an answer; only a completed
 handshake makes new keys, and only a cutover makes them the ones we send with.
 
-Two deductions go beyond the specification's rules. A completed handshake carries the peer's startup epoch; when that
+Some deductions go beyond the specification's rules. A completed handshake carries the peer's startup epoch; when that
 differs from the one we knew, the peer has lost every key we share, and waiting with the cutover would only lose frames.
 And a handshake offered because the peer fell silent (see `revival`) is cut over at once for the same reason.
+
+A peer that is heard, but does not answer our Setup, lost it, or we its Ack. The same Setup must not be repeated: a peer
+that arms another answer for it could not use the Msg3 that goes with the first (section 7.5). A new one may follow: an
+Ack of the former, however late, does not fit it. Nor does the reference repeat a Setup; so its Ack is sent twice.
 """
 
 from __future__ import annotations
 
+from meshnode.identity import PeerIdentity
 from meshnode.noise import NoiseError, XkInitiator, XkResponder
 from meshnode.wire.session import SessionAck, SessionMessage3, SessionSetup
 
@@ -17,7 +22,7 @@ from .answers import ArmedAnswer, crowded_out
 from .core import Core
 from .epoch import SessionEpoch
 from .events import SessionRekeyed
-from .session import LONG_AGO, Session
+from .session import LONG_AGO, NEVER, Session
 
 CUTOVER_DELAY = 2.0
 DRAIN_WINDOW = 10.0
@@ -25,6 +30,9 @@ DAMPENING = 30.0
 MIN_AGE = 30.0
 PENDING_SILENCE = 5.0
 COLLISION_PATIENCE = 1.0
+SETUP_PATIENCE = 1.0
+ACK_PATIENCE = 0.5
+EAGER_GAP = 0.4
 
 
 class Rekeying:
@@ -39,19 +47,30 @@ class Rekeying:
 
     def start(self, session: Session, now: float, reviving: bool = False) -> None:
         """Send a Setup of our own beside the session."""
-        core, rekey = self._core, session.rekey
         if session.remote is None:
             return
-        noise = XkInitiator(core.identity, session.remote, core.startup_epoch, core.entropy(32))
+        session.rekey.reviving = reviving
+        session.rekey.setups = 0
+        self._send_setup(session, session.remote, now)
+
+    def _send_setup(self, session: Session, remote: PeerIdentity, now: float) -> None:
+        core, rekey = self._core, session.rekey
+        rekey.noise = noise = XkInitiator(core.identity, remote, core.startup_epoch, core.entropy(32))
         own, theirs = core.coordinate_lists(session.address, now)
-        rekey.noise, rekey.reviving = noise, reviving
         rekey.payload = SessionSetup(own, theirs, noise.message1()).encode()
+        rekey.setup_due = now + self._patience(session, SETUP_PATIENCE) * 2**rekey.setups
         self.repeat_setup(session, now)
+        self.arm_deadline(session)
 
     def repeat_setup(self, session: Session, now: float) -> None:
         """Send our Setup in flight, again with the same handshake: a peer that answered it answers the same."""
         session.rekey.sent_at = now
         self._core.repeat(session, session.rekey.payload, now)
+
+    @staticmethod
+    def _patience(session: Session, shortest: float) -> float:
+        """Seconds in which an answer should have come."""
+        return max(shortest, 2 * (session.measurement.srtt_ms or 0.0) / 1000)
 
     def take_setup(self, session: Session, setup: SessionSetup, link_peer: bytes, now: float) -> None:
         """Decide whether a Setup may arm an answer (section 7.2). Nothing else depends on it: it may be forged.
@@ -87,7 +106,7 @@ class Rekeying:
         self._core.coordinates.learn_coordinates(session.address, ack.source_coordinates, now)
         rekey.message3 = SessionMessage3(noise.message3()).encode()
         rekey.message3_sent = 0
-        rekey.message3_due = self._core.resend_at(0, now)
+        rekey.message3_due = now + EAGER_GAP
         self._core.send(session, rekey.message3)
         restarted = self._negotiated(session, noise, now)
         if restarted or rekey.reviving:
@@ -149,13 +168,15 @@ class Rekeying:
             rekey.armed.remove(crowded)
         if not rekey.armed:
             rekey.armed_since = now
-        rekey.armed.append(ArmedAnswer(noise, ack.encode(), setup.handshake, link_peer, now))
+        due = now + self._patience(session, ACK_PATIENCE)
+        rekey.armed.append(ArmedAnswer(noise, ack.encode(), setup.handshake, link_peer, now, due))
         core.counters.rekey_armed += 1
         core.send(session, rekey.armed[-1].payload)
+        core.wake(session, due)
 
     def _insist(self, session: Session, now: float) -> None:
         """Our Setup wins the tie, so the peer waits for it: repeat it if it seems lost, or both wait for nothing."""
-        patience = max(COLLISION_PATIENCE, 2 * (session.measurement.srtt_ms or 0.0) / 1000)
+        patience = self._patience(session, COLLISION_PATIENCE)
         if session.rekey.noise is not None and now - session.rekey.sent_at >= patience:
             self.repeat_setup(session, now)
 
@@ -207,12 +228,17 @@ class Rekeying:
     # Time
 
     def serve(self, session: Session, now: float) -> None:
-        """Cutover and Msg3 resends; these keep their times, everything else waits for the tick."""
+        """Cutover and resends; these keep their times, everything else waits for the tick."""
         rekey = session.rekey
         if self._may_cut_over(session) and now >= rekey.completed + CUTOVER_DELAY:
             self._cut_over(session, now)
         if rekey.message3 is not None and now >= rekey.message3_due:
             self._repeat_message3(session, rekey.message3, now)
+        if now >= rekey.setup_due:
+            self._ask_anew(session, now)
+        for answer in rekey.armed:
+            if now >= answer.due:
+                self._answer_again(session, answer, now)
         self.arm_deadline(session)
 
     def arm_deadline(self, session: Session) -> None:
@@ -222,6 +248,27 @@ class Rekeying:
             self._core.wake(session, rekey.message3_due)
             if self._may_cut_over(session):
                 self._core.wake(session, rekey.completed + CUTOVER_DELAY)
+        self._core.wake(session, min((answer.due for answer in rekey.armed), default=rekey.setup_due))
+        self._core.wake(session, rekey.setup_due)
+
+    def _ask_anew(self, session: Session, now: float) -> None:
+        """Send another Setup to a peer that was heard since the last one; one that was not is `revival`'s matter."""
+        rekey = session.rekey
+        if rekey.reviving or session.remote is None:
+            rekey.setup_due = NEVER
+        elif session.last_heard <= rekey.sent_at:
+            rekey.setup_due = now + SETUP_PATIENCE
+        elif rekey.setups < self._core.settings.rate_limit.handshake_max_resends:
+            rekey.setups += 1
+            self._send_setup(session, session.remote, now)
+        else:
+            rekey.setup_due = NEVER
+
+    def _answer_again(self, session: Session, answer: ArmedAnswer, now: float) -> None:
+        """Repeat an Ack, once since its Setup may be forged, if the peer is there to take it."""
+        answer.due = NEVER
+        if session.last_heard > answer.at:
+            self._core.repeat(session, answer.payload, now)
 
     def tick(self, session: Session, now: float) -> None:
         """Expire what is over, start what is due (section 7.5)."""
@@ -244,15 +291,20 @@ class Rekeying:
         return session.pending is not None and rekey.message3 is not None and rekey.idle
 
     def _repeat_message3(self, session: Session, message3: bytes, now: float) -> None:
-        rekey = session.rekey
-        if rekey.message3_sent >= self._core.settings.rate_limit.handshake_max_resends:
+        """Send a copy. The first come soon, and are not counted: all that we send is lost on a peer that has none."""
+        rekey, limits = session.rekey, self._core.settings.rate_limit
+        regular = rekey.completed + limits.handshake_resend_interval_ms / 1000
+        if now < regular:
+            rekey.message3_due = min(now + EAGER_GAP, regular)
+        elif rekey.message3_sent < limits.handshake_max_resends:
+            rekey.message3_sent += 1
+            rekey.message3_due = self._core.resend_at(rekey.message3_sent, now)
+        else:
             session.pending = None
             rekey.clear_handshake()
             rekey.clear_message3()
             return
         self._core.send(session, message3)
-        rekey.message3_sent += 1
-        rekey.message3_due = self._core.resend_at(rekey.message3_sent, now)
 
     def _due(self, session: Session, now: float) -> bool:
         """Whether the routine rekey of this session should start (section 7.1); never on one younger than 30 s."""

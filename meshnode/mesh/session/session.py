@@ -111,9 +111,9 @@ class Unproven:
 class Rekey:
     """The second and later handshakes of an entry (spec 02 section 7), and the drain after each cutover.
 
-    `noise` is our own handshake in flight, with `payload` its Setup. `armed` are the Setups we answered, since
-    `armed_since`; anybody may have forged them. `message3` is kept by the initiator until the peer is seen to use the
-    new keys.
+    `noise` is our own handshake in flight, with `payload` its Setup, which followed `setups` others in vain and gives
+    way to another one at `setup_due`. `armed` are the Setups we answered, since `armed_since`; anybody may have forged
+    them. `message3` is kept by the initiator until the peer is seen to use the new keys.
     """
 
     __slots__ = (
@@ -131,10 +131,14 @@ class Rekey:
         "previous_last_used",
         "reviving",
         "sent_at",
+        "setup_due",
+        "setups",
     )
 
     def __init__(self, jitter: int) -> None:
         self.noise: XkInitiator | None = None
+        self.setups = 0
+        self.setup_due = NEVER
         self.reviving = False
         self.payload = b""
         self.armed: list[ArmedAnswer] = []
@@ -159,6 +163,7 @@ class Rekey:
         self.noise = None
         self.payload = b""
         self.reviving = False
+        self.setup_due = NEVER
 
     @property
     def idle(self) -> bool:
