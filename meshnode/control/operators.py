@@ -47,7 +47,7 @@ class OperatorSide:
         self._control = None if socket_path is None else ControlServer(socket_path, state, reactor)
         self._servers: list[Any] = []
         self._keeper = self._make_keeper() if section.history_file else None
-        self._sampling = LoopingCall(state.every_second)
+        self._sampling = LoopingCall(self._every_second)
         self._sampling.clock = reactor
 
     def _make_keeper(self) -> HistoryKeeper:
@@ -61,6 +61,11 @@ class OperatorSide:
             lambda call: deferToThreadPool(reactor, reactor.getThreadPool(), call),
             self._log,
         )
+
+    def _every_second(self) -> None:
+        self.state.every_second()
+        if self._control is not None:
+            self._control.restore()
 
     def start(self) -> None:
         """Begin to sample and to serve."""

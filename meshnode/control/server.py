@@ -37,6 +37,7 @@ class ControlServer:
         self._file = SocketFile(path, environment)
         self._listener: _Listener | None = None
         self._exchanges: dict[Exchange, None] = {}
+        self._said: str | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -53,6 +54,19 @@ class ControlServer:
         self._listener = _Listener(listening, factory, self._reactor)
         self._listener.resume()
         return None
+
+    def restore(self) -> None:
+        """Make the socket again if somebody removed it, as who cleans up /run does; for a look now and then."""
+        if self._listener is None or not self._file.is_gone():
+            return
+        before = self._listener
+        problem = self.start()
+        if problem is None:
+            before.close()
+            _log.warn("control socket {path} was removed and is there again", path=self.path)
+        elif problem != self._said:
+            _log.warn("{problem}; the node runs without it", problem=problem)
+        self._said = problem
 
     async def stop(self) -> None:
         """Stop serving and remove the socket; requests that are incomplete are refused."""

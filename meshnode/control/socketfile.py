@@ -48,6 +48,10 @@ class SocketFile:
         except OSError as error:
             raise SocketFileError(f"control socket {self.path}: {error.strerror or error}") from None
 
+    def is_gone(self) -> bool:
+        """Whether there is nothing at our path any more."""
+        return not os.path.lexists(self.path)
+
     def remove(self) -> None:
         """Remove the file, unless it has become somebody else's."""
         if self._mark is None:

@@ -154,6 +154,41 @@ def test_a_file_that_has_become_somebody_elses_is_left_alone(rig: Rig) -> None:
         assert rig.path.exists()
 
 
+def test_a_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "control.sock"
+    rig = Rig(path)
+    assert rig.server.start() is None
+    with log_lines() as lines:
+        rig.server.restore()
+        assert lines == []
+        path.unlink()
+        path.parent.rmdir()
+        rig.server.restore()
+        rig.server.restore()
+    assert [line for line in lines if "removed" in line] == lines
+    assert len(lines) == 1
+    assert rig.ask(b'["show_links"]\n')["status"] == "ok"
+    rig.stop()
+    assert not path.exists()
+
+
+def test_a_file_that_cannot_be_made_again_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "control.sock"
+    rig = Rig(path)
+    assert rig.server.start() is None
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("in the way")
+    with log_lines() as lines:
+        for _ in range(3):
+            rig.server.restore()
+        assert len(lines) == 1
+        path.parent.unlink()
+        rig.server.restore()
+    assert rig.ask(b'["show_links"]\n')["status"] == "ok"
+    rig.stop()
+
+
 def test_a_socket_nobody_listens_on_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:

@@ -78,6 +78,21 @@ def test_a_lost_answer_is_repeated_without_a_new_handshake() -> None:
     exchange(net, small, large)
 
 
+def test_an_answer_from_another_address_than_was_dialled_is_taken() -> None:
+    """As from behind a translator, or from a host with several addresses: only its contents count."""
+    net, small, large = pair()
+    net.wire = lambda source, target, frame: [] if frame[0] == 2 else [frame]
+    net.dial(small, large)
+    net.settle()
+    (answer,) = {frame for _, _, frame in net.log if frame[0] == 2}
+    net.wire = lambda source, target, frame: [frame]
+    net.inject("elsewhere", small, answer)
+    net.hosts["elsewhere"] = large
+    net.settle()
+    assert small.names() == ["PeerUp"]
+    exchange(net, small, large)
+
+
 def test_an_unanswered_dial_fails_after_its_timeout() -> None:
     net, small, large = pair()
     net.wire = lambda *_: []
