@@ -216,14 +216,14 @@ class Reader:
             try:
                 self._entry(at, cls, key_node, node, values, seen)
             except ConfigError as error:
-                if self.collects and error.key.removeprefix(f"{at.key}.") in cls.NEEDED:
-                    of_needed = of_needed or error
+                if self.collects and of_needed is None and error.key.removeprefix(f"{at.key}.") in cls.NEEDED:
+                    of_needed = error
                 else:
                     self.leave_out(error)
+        if of_needed is not None:
+            raise of_needed
         for name in cls.KEYS:
             if name in cls.NEEDED and name not in values:
-                if of_needed is not None:
-                    raise of_needed
                 at.refuse("missing field", f"`{name}` is missing; {cls.TITLE} needs it")
         return values
 

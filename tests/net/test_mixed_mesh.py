@@ -34,15 +34,25 @@ def _programs(kinds: Sequence[str]) -> list[meshes.Program | None]:
 
 @contextmanager
 def _running(lab: Lab, edges: list[Edge], kinds: Sequence[str], measured: Measured) -> Iterator[tuple[Mesh, Echoes]]:
-    """A mixed mesh in which every pair has exchanged echoes; n0 has the smallest address of up to six nodes."""
+    """A mixed mesh whose pairs have exchanged echoes; n0 has the smallest address of up to six nodes."""
     mesh = Mesh(lab, edges, _programs(kinds))
     mesh.start()
     mesh.wait_linked()
     sweeps.introduce(mesh.nodes)
     with sweeps.echoes(mesh.nodes) as echoes:
-        answers = echoes.all_answer(mesh.pairs(), _START_LIMIT)
+        answers = echoes.all_answer(_pairs(mesh, kinds), _START_LIMIT)
         measured(f"{'-'.join(kinds)}: {answers}")
         yield mesh, echoes
+
+
+def _pairs(mesh: Mesh, kinds: Sequence[str]) -> list[tuple[Node, Node]]:
+    """All pairs but those of the two releases of the reference.
+
+    Where both of those open a session to each other at once, each may take itself for the initiator, and they stay mute
+    for longer than anybody waits here; that says nothing about us.
+    """
+    kind_of = dict(zip(mesh.nodes, kinds, strict=True))
+    return [pair for pair in mesh.pairs() if {kind_of[node] for node in pair} != {_THEM, _OLD}]
 
 
 _OLDER = pytest.mark.interop(OLD)
@@ -91,7 +101,7 @@ def test_all_pairs_of_six_mixed_nodes_answer_by_name(lab: Lab, kinds: list[str],
                 (_US, _THEM),
                 (_THEM, _US),
             }
-        assert echoes.lost(mesh.pairs(), rounds=4) == {}
+        assert echoes.lost(_pairs(mesh, kinds), rounds=4) == {}
         # Whoever was asked first by everybody it wants to talk to needs no lookup of its own.
         for kind in dict.fromkeys(kinds):
             answered = [_answered_lookups(node) for node, own in zip(mesh.nodes, kinds, strict=True) if own is kind]

@@ -158,6 +158,10 @@ def test_everything_that_is_wrong_is_said_at_once(run: Run) -> None:
             "peers: [{addresses: [{transport: udp, addr: 'h:1', priority: x, port: 3}], alia: y}]",
             ["peers[0].addresses[0].priority", "`port` is not a key of", "`alia` is not a key of", "`npub` is missing"],
         ),
+        (
+            "peers: [{npub: npub1x, npub: npub1y, addresses: [{transport: [], addr: {}, priority: x}]}]",
+            ["peers[0].npub: is set twice", "[0].transport", "[0].addr:", "[0].priority"],
+        ),
     ],
 )  # fmt: skip
 def test_everything_that_is_wrong_within_one_section_is_said(run: Run, text: str, says: list[str]) -> None:
