@@ -51,13 +51,13 @@ class Words:
 def common_options() -> argparse.ArgumentParser:
     """Options that may stand before or after the command."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("-s", "--socket", metavar="PATH", help="control socket of the node")
+    common.add_argument("-s", "--socket", metavar="PATH", help="control socket of the node, if not the usual one")
     add_json(common)
     return common
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for programs")
 
 
 def add_peer(parser: argparse.ArgumentParser, text: str = "npub or name") -> None:

@@ -14,7 +14,7 @@ _CHANGES = {"allow": "always welcome", "deny": "not welcome", "remove": "in neit
 
 def add_to(words: Words) -> None:
     verbs = words.group("acl", "who may be a peer: show the lists, or change an entry", ("show", *_CHANGES), _show)
-    verbs.add("show", "the lists and who was refused lately (also without a word)", _show)
+    verbs.add("show", "print the lists and who was refused lately; `meshctl acl` alone does the same", _show)
     for verb, text in _CHANGES.items():
         command = verbs.add(verb, f"this node is {text}", _change)
         command.add_argument("peer", metavar="PEER|ALL", help="npub or name; ALL for everybody")

@@ -27,7 +27,9 @@ def add_to(words: Words) -> None:
     )  # fmt: skip
     bench.add_argument("peer", metavar="PEER", nargs="?", help="npub or name")
     bench.add_argument("--serve", action="store_true", help="be the other side, until Ctrl-C")
-    bench.add_argument("--seconds", type=seconds, default=3.0, metavar="S", help="for each direction (%(default)s)")
+    bench.add_argument(
+        "--seconds", type=seconds, default=3.0, metavar="S", help="how long to measure each direction (%(default)s)"
+    )
     bench.add_argument("--port", type=port, default=speed.PORT, metavar="N", help="port of the server (%(default)s)")
 
 

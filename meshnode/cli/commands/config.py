@@ -23,7 +23,10 @@ _FILE = "the file; without it, what the running node read, else the usual places
 
 
 def add_to(words: Words) -> None:
-    words.add("reload", "make the node read its configuration again", _reload)
+    words.add(
+        "reload", "make the node read its configuration again", _reload,
+        details="Says what took effect and what waits for a restart. One that cannot be used changes nothing.",
+    )  # fmt: skip
     verbs = words.group("config", "check, show or compare the configuration", ("check", "show", "diff"))
     check = verbs.add(
         "check", "tell whether a configuration can be used, and what is odd about it", _check,
@@ -32,7 +35,10 @@ def add_to(words: Words) -> None:
     )  # fmt: skip
     show = verbs.add("show", "print every setting in force that is not the default", _show)
     show.add_argument("--all", action="store_true", help="the defaults, too")
-    diff = verbs.add("diff", "compare the running node with the file: what a reload changes, what a restart", _diff)
+    diff = verbs.add(
+        "diff", "compare the running node with the file: what a reload changes, what a restart", _diff,
+        details="Exit status 0 without differences, 1 with some.",
+    )  # fmt: skip
     for parser in (check, show, diff):
         parser.add_argument("file", metavar="FILE", nargs="?", help=_FILE)
 

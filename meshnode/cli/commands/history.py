@@ -20,10 +20,10 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 def add_to(words: Words) -> None:
     verbs = words.group("stats", "counters and histories", ("list", "metrics", "peers", "history"))
-    verbs.add("list", "which metrics are remembered", _list)
-    verbs.add("metrics", "every counter that is not zero", _metrics)
-    verbs.add("peers", "which peers are remembered", _peers)
-    history = verbs.add("history", "one metric over time", _history)
+    verbs.add("list", "list the metrics that are remembered", _list)
+    verbs.add("metrics", "print every counter that is not zero", _metrics)
+    verbs.add("peers", "list the peers that are remembered", _peers)
+    history = verbs.add("history", "draw one metric over time", _history)
     history.add_argument("metric", metavar="METRIC", help="as in `meshctl stats list`")
     history.add_argument("--peer", metavar="PEER", help="a metric of this peer and not of the node")
     history.add_argument(

@@ -17,8 +17,10 @@ LEVELS = ("trace", "debug", "info", "warn", "error")
 
 def add_to(words: Words) -> None:
     verbs = words.group("log", "look at the log of the node, or set its level", ("show", "level"))
-    show = verbs.add("show", "the last lines", _show)
-    show.add_argument("-n", "--lines", type=whole(1), default=50, metavar="N", help="how many (%(default)s)")
+    show = verbs.add("show", "print the last lines of the log", _show)
+    show.add_argument(
+        "-n", "--lines", type=whole(1), default=50, metavar="N", help="how many of the last 500 (%(default)s)"
+    )
     level = verbs.add("level", "tell the level, or set it until the node stops", _level)
     level.add_argument("level", nargs="?", choices=LEVELS, metavar="LEVEL", help=", ".join(LEVELS))
 

@@ -12,7 +12,13 @@ from ..options import Words, wants_json
 
 def add_to(words: Words) -> None:
     keys = words.add("keygen", "make a new identity", _keygen, asks_node=False)  # -s is free for --stdout
-    keys.add_argument("-d", "--dir", default=str(machine_directory()), metavar="DIR", help="directory (%(default)s)")
+    keys.add_argument(
+        "-d",
+        "--dir",
+        default=str(machine_directory()),
+        metavar="DIR",
+        help="where fips.key and fips.pub go (%(default)s)",
+    )
     keys.add_argument("-f", "--force", action="store_true", help="replace a key that is there; a copy is kept")
     keys.add_argument("-s", "--stdout", action="store_true", help="print the keys and write nothing")
 

@@ -15,17 +15,27 @@ _MESH = ipaddress.ip_network("fd00::/8")
 
 
 def add_to(words: Words) -> None:
-    connect = words.add("connect", "dial a peer once", _connect)
+    connect = words.add(
+        "connect", "dial a peer once", _connect,
+        details="Nobody dials it again when the link ends: `meshctl peer add` is for that.",
+    )  # fmt: skip
     add_peer(connect)
     add_endpoint(connect)
-    disconnect = words.add("disconnect", "end the link with a peer", _disconnect)
+    disconnect = words.add(
+        "disconnect", "end the link with a peer", _disconnect,
+        details="The peer is left alone until `meshctl connect`, or until it dials; `meshctl acl deny` keeps it out.",
+    )  # fmt: skip
     add_peer(disconnect)
 
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
     """Take where a peer may be reached."""
-    parser.add_argument("address", metavar="ADDRESS", help="such as 192.0.2.1:2121 or peer.example.com:2121")
-    parser.add_argument("transport", metavar="TRANSPORT", help="such as udp")
+    parser.add_argument(
+        "address", metavar="ADDRESS", help="such as 192.0.2.1:2121, peer.example.com:2121 or eth0/aa:bb:cc:dd:ee:ff"
+    )
+    parser.add_argument(
+        "transport", metavar="TRANSPORT", help="udp, tcp, ethernet, tor, nym, ble or what a plug-in brings"
+    )
 
 
 def check_endpoint(address: str, transport: str) -> None:

@@ -24,9 +24,16 @@ def add_to(words: Words) -> None:
         "migrate", "take over the configuration of a fips daemon", _migrate, asks_node=False, details=_DETAILS
     )
     command.add_argument(
-        "--from", dest="source", type=Path, default=SYSTEM_DIRECTORY, metavar="DIR", help="%(default)s"
+        "--from",
+        dest="source",
+        type=Path,
+        default=SYSTEM_DIRECTORY,
+        metavar="DIR",
+        help="where the fips daemon has its files (%(default)s)",
     )
-    command.add_argument("--to", dest="target", type=Path, default=OWN_DIRECTORY, metavar="DIR", help="%(default)s")
+    command.add_argument(
+        "--to", dest="target", type=Path, default=OWN_DIRECTORY, metavar="DIR", help="where the copies go (%(default)s)"
+    )
     command.add_argument("-n", "--dry-run", action="store_true", help="only tell what would be done")
     command.add_argument("--replace", action="store_true", help="keep aside what stands in the way")
 

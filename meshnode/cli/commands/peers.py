@@ -12,24 +12,27 @@ from ..options import Words, add_peer, client, emit
 from ..peer_file import config_file, drop_peer, save_peer
 from .links import add_endpoint, check_endpoint
 
-_SAVE = "write it into the configuration file as well"
-_FILE = "the configuration file; without it, the last one the node has read"
+_FILE = "which one, for --save; without it, the last one the node has read"
 
 
 def add_to(words: Words) -> None:
     verbs = words.group("peer", "add a peer, or remove one, without a restart", ("add", "remove"))
-    add = verbs.add("add", "be connected with a peer from now on", _add)
+    add = verbs.add(
+        "add", "be connected with a peer from now on", _add,
+        details="The node dials at once, and again after every loss, until it stops; with --save also after its next "
+        "start. For a peer it has already, the address is added to those it knows.",
+    )  # fmt: skip
     add_peer(add)
     add_endpoint(add)
     add.add_argument("--alias", metavar="NAME", help="what to call it")
-    _add_saving(add)
+    _add_saving(add, "write it into the configuration file as well")
     remove = verbs.add("remove", "end the link with a peer and do not come back to it", _remove)
     add_peer(remove)
-    _add_saving(remove)
+    _add_saving(remove, "take it out of the configuration file as well")
 
 
-def _add_saving(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--save", action="store_true", help=_SAVE)
+def _add_saving(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--save", action="store_true", help=text)
     parser.add_argument("--file", metavar="FILE", help=_FILE)
 
 

@@ -27,7 +27,7 @@ def add_to(words: Words) -> None:
         details="Exit status 0 when at least one came back. It needs no network interface and no rights.",
     )  # fmt: skip
     add_peer(ping)
-    ping.add_argument("-c", "--count", type=whole(1), default=4, metavar="N", help="how many (%(default)s)")
+    ping.add_argument("-c", "--count", type=whole(1), default=4, metavar="N", help="how many round trips (%(default)s)")
     trace = words.add(
         "trace", "find out where the way to a node ends", _trace,
         details="The stages are name, key, filter, lookup, coordinates, path, session and echo; the failing one is the "

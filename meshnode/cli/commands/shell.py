@@ -16,7 +16,7 @@ from ..options import Words
 def add_to(words: Words) -> None:
     completion = words.add(
         "completion", "print the completion script of a shell", _completion, asks_node=False,
-        details="`names` prints the names of nodes the scripts offer.",
+        details="In bash: source <(meshctl completion bash). `names` prints the names of nodes the scripts offer.",
     )  # fmt: skip
     completion.add_argument("shell", metavar="SHELL", choices=[*SHELLS, "names"], help=", ".join([*SHELLS, "names"]))
     words.add("man", "print the manual page, for man or mandoc", _man, asks_node=False)
