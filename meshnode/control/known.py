@@ -154,7 +154,7 @@ def _extended(old: PeerConfig | None, identity: PeerIdentity, address: PeerAddre
 def _changes(known: KnownPeer, old: PeerConfig, new: PeerConfig) -> list[str]:
     """What is otherwise about a peer that was known before it was added again, in words."""
     differences = {
-        "address": old.addresses != new.addresses,
+        "another address": old.addresses != new.addresses,
         "alias": old.alias != new.alias,
         "dialled from now on": not old.auto_connect,
         "no longer left alone": known.dismissed,

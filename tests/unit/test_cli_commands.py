@@ -206,7 +206,7 @@ def test_a_peer_is_added_to_the_node_and_to_the_file(run: Run, daemon: Daemon, t
     [
         ({}, "added delta; `meshctl peers` shows how it goes"),
         ({"changed": ["peer"]}, "added delta; `meshctl peers` shows how it goes"),
-        ({"changed": ["address", "alias"]}, "delta is a peer already; changed: address, alias"),
+        ({"changed": ["another address", "alias"]}, "delta is a peer already; new: another address, alias"),
         ({"changed": []}, "delta is a peer at that address already; nothing changed"),
     ],
 )

@@ -64,7 +64,7 @@ def test_the_answer_says_what_changed_about_a_peer_that_was_known(chain: Chain) 
     assert operator.ask("peer_add", {**ghost, "npub": stranger, "address": "x"})["changed"] == ["peer"]
     assert operator.ask("peer_add", {**ghost, "address": "nowhere"})["changed"] == []
     assert operator.ask("peer_add", {**ghost, "address": "elsewhere", "alias": "spook"})["changed"] == [
-        "address",
+        "another address",
         "alias",
     ]
     node.peering.disconnect(GHOST)

@@ -45,7 +45,7 @@ def _add(options: argparse.Namespace) -> None:
     if options.alias is not None:
         params["alias"] = options.alias
     data = node.ask("peer_add", params)
-    lines = [_added(data, options.alias or npub)]
+    lines = [_added(data, data.get("alias") or options.alias or npub)]
     if file is not None:
         data["saved"] = save_peer(file, npub, options.alias, options.transport, options.address)
         data["file"] = str(file)
@@ -66,7 +66,7 @@ def _added(data: dict[str, Any], name: str) -> str:
     if "peer" in changed:
         return f"added {name}; `meshctl peers` shows how it goes"
     if changed:
-        return f"{name} is a peer already; changed: {', '.join(changed)}"
+        return f"{name} is a peer already; new: {', '.join(changed)}"
     return f"{name} is a peer at that address already; nothing changed"
 
 
