@@ -56,3 +56,31 @@ def test_the_page_on_architecture_names_every_module_and_room() -> None:
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
     rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     assert [name for name in sorted(modules | rooms) if f"`{name}`" not in page] == []
+
+
+def named(page: str) -> Iterator[tuple[str, bool]]:
+    """What a page calls a test, a file of tests or a scenario, and whether there is one of that name."""
+    files = list((ROOT / "tests").rglob("*.py"))
+    tests = re.findall(r"def (test_\w+)", "\n".join(path.read_text() for path in files))
+    scenarios = {path.stem for path in (ROOT / "meshnode" / "sim" / "scenarios").glob("*.yaml")}
+    for name in re.findall(r"`([^`\n]+)`", page.replace("::", "` `")):
+        if name.startswith("tests/"):
+            yield name, (ROOT / name).exists()
+        elif name.endswith(".py"):
+            yield name, any(path.name == name for path in files)
+        elif name.startswith("test_"):
+            beginning = name.removesuffix("...")
+            yield name, any(test.startswith(beginning) if beginning != name else test == name for test in tests)
+    for name in re.findall(r"scenarios? `([^`\n*]+)`", page):
+        yield name, name in scenarios
+
+
+@pytest.mark.parametrize("page", ["hazards.md", "threat-model.md", "compared-with-the-reference.md"])
+def test_the_tests_that_a_page_rests_on_are_there(page: str) -> None:
+    found = dict(named((ROOT / "docs" / "design" / page).read_text()))
+    assert [name for name, exists in found.items() if not exists] == []
+
+
+def test_a_test_that_is_gone_is_found_out() -> None:
+    page = "`tests/unit/test_gone.py`, `test_gone.py`: `test_gone_...`, `test_gone`, scenario `gone`"
+    assert [exists for _, exists in named(page)] == [False] * 5

@@ -491,6 +491,17 @@ def test_a_full_node_admits_no_stranger_but_keeps_its_peers() -> None:
     exchange(net, small, large)
 
 
+def test_a_limit_of_nought_is_no_limit() -> None:
+    net, small, large = linked(limits=LimitSettings(max_peers=0, max_links=0, max_connections=0))
+    others = [LinkHost(f"other {number}", 20 + number) for number in range(5)]
+    for other in others:
+        net.hosts[other.name] = other
+        net.dial(large, other)
+        net.settle()
+    assert len(large.layer.peers) == 1 + len(others)
+    exchange(net, small, large)
+
+
 def test_candidates_are_bounded() -> None:
     settings_ = MeshSettings(limits=LimitSettings(max_pending_inbound=8))
     settings_.rate_limit.handshake_burst = 1000
