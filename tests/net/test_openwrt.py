@@ -65,6 +65,21 @@ def test_a_router_leads_its_local_network_into_the_mesh(lab: Lab, tmp_path: Path
     assert address == "fd01::1"
     assert client.run(["ping", "-6", "-c", "1", "-W", "10", address]).returncode == 0
 
+    # Another pool: told to the network, and connections go on.
+    router.sh("sed -i 's#fd01::/112#fd09::/112#' /etc/meshnode/fips.yaml")
+    assert router.sh("/etc/init.d/meshnode-gateway reload").returncode == 0
+    wait_until(lambda: router.read("/tmp/meshnode-gateway.log").count("fips-gateway running") == 2, 20, "it runs again")
+    assert router.settings()["dhcp.meshnode_pool.target"] == ["fd09::/112"]
+
+    # A new version of the package changes no setting, and what was switched on stays so.
+    settings = router.settings()
+    router.run_script("prerm", upgrade=True)
+    wait_until(lambda: not host.has_interface("fips0"), 15, "the interface is gone")
+    router.run_script("postinst", upgrade=True)
+    wait_until(lambda: router.sh("meshctl status --json").stdout.startswith("{"), 40, "the node is back")
+    assert router.settings() == settings
+    assert router.sh("/etc/init.d/meshnode-gateway enabled").returncode == 0
+
     router.run_script("prerm")
     wait_until(lambda: not host.has_interface("fips0"), 15, "the interface is gone")
     settings = router.settings()
@@ -72,3 +87,25 @@ def test_a_router_leads_its_local_network_into_the_mesh(lab: Lab, tmp_path: Path
     assert settings["dhcp.@dnsmasq[0].server"] == []
     assert "fips_gateway" not in host.run(["nft", "list", "ruleset"]).stdout
     assert router.read("/etc/meshnode/fips.yaml")
+
+
+@pytest.mark.parametrize("before", [None, "1", "2"])
+def test_the_network_is_left_as_it_was_found(lab: Lab, tmp_path: Path, before: str | None) -> None:
+    router = Router(lab.host("router"), tmp_path / "router")
+    router.sh("uci add_list 'dhcp.@dnsmasq[0].server=/fips/::1#5354'")
+    if before is not None:
+        router.sh(f"uci set dhcp.lan.ra_default={before}")
+    found = kept(router)
+    lan = ". /usr/share/meshnode/lan.sh; lan_{}"
+    for _ in range(2):
+        assert router.sh(lan.format("join fd01::/112")).returncode == 0
+        assert router.settings()["dhcp.lan.ra_default"] == ["2"]
+        assert router.settings()["network.lan.ip6addr"] == ["2001:2:f1b5::1/64"]
+    for _ in range(2):
+        assert router.sh(lan.format("leave")).returncode == 0
+        assert kept(router) == found
+
+
+def kept(router: Router) -> dict[str, list[str]]:
+    """What is set on a router, without the stand-in's own counting."""
+    return {path: value for path, value in router.settings().items() if value and not path.startswith("commit ")}

@@ -96,10 +96,11 @@ class Router:
         """What the package manager does after unpacking."""
         self.run_script("postinst")
 
-    def run_script(self, name: str) -> None:
+    def run_script(self, name: str, upgrade: bool = False) -> None:
+        """Run a script of the package as the package manager does, which tells it of an upgrade."""
         member = self.control.extractfile(f"./{name}")
         assert member is not None
-        done = self.sh(member.read().decode())
+        done = self.sh(("export PKG_UPGRADE=1\n" if upgrade else "") + member.read().decode())
         assert done.returncode == 0, done.stderr
 
     def sh(self, script: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:

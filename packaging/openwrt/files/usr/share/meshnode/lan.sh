@@ -33,18 +33,24 @@ ask_for_names() {
 
 # lan_join POOL: nothing is written that is written already.
 lan_join() {
-	local changed=
+	local changed= before
 	uci -q get 'dhcp.@dnsmasq[0].server' | grep -qF "$GATEWAY" || ask_for_names "$GATEWAY"
 	if ! uci -q get network.lan.ip6addr | grep -qF "$GLOBAL"; then
 		uci add_list "network.lan.ip6addr=$GLOBAL"
 		uci commit network
 		/etc/init.d/network reload
 	fi
-	[ "$(uci -q get dhcp.lan.ra_default)" = 2 ] || { uci set dhcp.lan.ra_default=2; changed=1; }
 	if [ "$(uci -q get dhcp.meshnode_pool.target)" != "$1" ]; then
 		uci set dhcp.meshnode_pool=route6
 		uci set dhcp.meshnode_pool.interface=lan
 		uci set "dhcp.meshnode_pool.target=$1"
+		changed=1
+	fi
+	# Hosts take the router for one that leads everywhere only if it says so; what it said before is kept for later.
+	before=$(uci -q get dhcp.lan.ra_default)
+	if [ "$before" != 2 ]; then
+		uci set "dhcp.meshnode_pool.ra_default_before=${before:-unset}"
+		uci set dhcp.lan.ra_default=2
 		changed=1
 	fi
 	[ -z "$changed" ] || { uci commit dhcp; /etc/init.d/odhcpd restart; }
@@ -52,8 +58,14 @@ lan_join() {
 
 lan_leave() {
 	uci -q get 'dhcp.@dnsmasq[0].server' | grep -qF "$GATEWAY" || return 0
+	local before
+	before=$(uci -q get dhcp.meshnode_pool.ra_default_before)
+	case $before in
+		'') ;;
+		unset) uci -q delete dhcp.lan.ra_default ;;
+		*) uci set "dhcp.lan.ra_default=$before" ;;
+	esac
 	uci -q delete dhcp.meshnode_pool
-	uci -q delete dhcp.lan.ra_default
 	ask_for_names "$NODE"
 	uci -q del_list "network.lan.ip6addr=$GLOBAL"
 	uci commit network
