@@ -113,7 +113,7 @@ class Ipv6Adapter:
                     self._send(destination, run)
                 destination = packet[24:40]
                 pair = own + destination
-                run = [self._clamp_outbound(packet)]
+                run = [self._clamp_outbound(packet) if packet[6] == TCP and is_syn(packet) else packet]
         if run:
             self._send(destination, run)
 
@@ -161,9 +161,8 @@ class Ipv6Adapter:
 
     def flush(self) -> None:
         """Write out what `receive` collected."""
-        frames = self._coalescer.drain()
-        if frames:
-            self._sink.write_frames(frames)
+        if self._coalescer.waiting:
+            self._sink.write_frames(self._coalescer.drain())
 
     # Errors to the host
 

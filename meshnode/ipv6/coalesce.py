@@ -194,14 +194,14 @@ class Coalescer:
     """Turns runs of shim payloads into frames. Within a flow nothing overtakes; between flows order may change.
 
     `clamp` gets every packet with the SYN flag, as an IPv6 packet, and returns the one to deliver. `datagrams` tells
-    whether whoever takes the frames cuts up UDP as well.
+    whether whoever takes the frames cuts up UDP as well. There is something to drain while `waiting` is not empty.
     """
 
     def __init__(self, own: bytes, clamp: Callable[[bytes], bytes], datagrams: bool = False) -> None:
         self._own = own
         self._clamp = clamp
         self._datagrams = datagrams
-        self._frames: list[bytes | _Run | _Datagrams] = []
+        self.waiting: list[bytes | _Run | _Datagrams] = []
         self._addresses = b""
         self._runs: dict[bytes, _Run | _Datagrams] = {}  # what grows, by flow: ports, the source being the present one
 
@@ -242,7 +242,7 @@ class Coalescer:
 
     def drain(self) -> list[bytes]:
         """All frames since the last call, ready to be written one by one."""
-        frames, self._frames = self._frames, []
+        frames, self.waiting = self.waiting, []
         self._runs.clear()
         return [frame if isinstance(frame, bytes) else frame.frame() for frame in frames]
 
@@ -256,14 +256,14 @@ class Coalescer:
                 return
             run = self._start_run(buffer, offset) if kind == TCP else self._start_datagrams(buffer, offset)
             if run is not None:
-                self._frames.append(run)
+                self.waiting.append(run)
                 if run.room > 0:
                     self._runs[ports] = run
                 return
         packet = expand(buffer, offset, self._addresses)
         if kind == TCP and size >= _TCP_FIXED and buffer[offset + _FLAGS_AT] & _SYN:
             packet = self._clamp(packet)
-        self._frames.append(NO_OFFLOAD + packet)
+        self.waiting.append(NO_OFFLOAD + packet)
 
     def _start_run(self, buffer: bytes, offset: int) -> _Run | None:
         """A run that begins with this TCP packet, or None where nothing could ever continue it."""

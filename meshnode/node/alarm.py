@@ -13,7 +13,7 @@ _LEAST_DELAY = 0.005
 
 
 class Alarm:
-    """Calls `serve(now, late)` at the earliest time asked for since it last went off.
+    """Calls `serve(now, late)` at the earliest time asked for since it last went off, which is `at`.
 
     `late` is by how many seconds it missed that time.
     """
@@ -22,15 +22,15 @@ class Alarm:
         self._clock = clock
         self._serve = serve
         self._timer: DelayedCall | None = None
-        self._at = self._set_at = 0.0
+        self.at = self._set_at = float("-inf")
 
     def set(self, when: float, now: float) -> None:
         """Go off at `when`, unless that happens earlier anyway."""
         if self._timer is not None and self._timer.active():
-            if self._at <= when:
+            if self.at <= when:
                 return
             self._timer.cancel()
-        self._at, self._set_at = when, now
+        self.at, self._set_at = when, now
         self._timer = self._clock.callLater(max(when - now, _LEAST_DELAY), self._ring)
 
     def cancel(self) -> None:
@@ -42,4 +42,4 @@ class Alarm:
     def _ring(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        self._serve(now, now - max(self._at, self._set_at))
+        self._serve(now, now - max(self.at, self._set_at))

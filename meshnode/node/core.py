@@ -139,7 +139,7 @@ class Node(TransportEvents):
         )
         self.connections = Connections(self.transports, self.links, self.peering, choice)
         self._alarm = Alarm(world.clock, self._on_alarm)
-        self._only_relayed = False  # whether nothing of the present burst was for us
+        self._more_than_data = False  # whether the present burst does more than carry datagrams
         self._next_tick = now
 
     # -- life
@@ -203,7 +203,7 @@ class Node(TransportEvents):
             return
         # The frame that proves a peer alive often is its announcement: the router has to know the peer by then.
         changed = self._link_events(now)
-        self._only_relayed = True
+        self._more_than_data = False
         for peer, plaintexts, ce in runs:
             group: list[bytes] = []
             key = b""
@@ -216,8 +216,7 @@ class Node(TransportEvents):
                     group, key = [], plaintext_key
                 group.append(plaintext)
             self._dispatch(peer, group, ce, now)
-        # Relaying leaves nothing to do and moves no deadline; for single packets the look would be a third of the work.
-        if changed or not self._only_relayed or self.links.has_news:
+        if changed or self._stirred():
             self._settle(now)
 
     def burst_ended(self) -> None:
@@ -229,15 +228,27 @@ class Node(TransportEvents):
     def packets_read(self, packets: list[bytes]) -> None:
         """Take a burst of IPv6 packets from the host."""
         if self.ipv6.adapter is not None:
+            self._more_than_data = False
             self.ipv6.adapter.packets_read(packets)
-            self._settle(self.world.clock.seconds())
+            if self._stirred():
+                self._settle(self.world.clock.seconds())
+
+    def _stirred(self) -> bool:
+        """Whether a machine may have put something out, or want to be called before the alarm goes off.
+
+        Carrying data does neither, as a rule, and to settle would be a sixth of what a lone packet costs.
+        """
+        router = self.router
+        if self._more_than_data or router.outbound or router.events:
+            return True
+        return self.links.has_news or self.sessions.stirred(self._alarm.at)
 
     def _dispatch(self, peer: PeerLink, plaintexts: list[bytes], ce: bool, now: float) -> None:
         message_type = plaintexts[0][4]
         if message_type == SESSION_DATAGRAM:
             self.forwarding.receive(peer, plaintexts, ce, now)
             return
-        self._only_relayed = False
+        self._more_than_data = True
         for plaintext in plaintexts:
             if message_type in _ROUTER_TYPES:
                 self.router.message(peer.node_addr, message_type, plaintext[5:], now, self.world.wall())
@@ -245,19 +256,13 @@ class Node(TransportEvents):
                 self.links.message(peer, message_type, plaintext[5:], now)
 
     def _deliver(
-        self,
-        source: bytes,
-        peer: PeerLink,
-        plaintexts: list[bytes],
-        offset: int,
-        path_mtu: int,
-        ce: bool,
-        now: float,
+        self, source: bytes, peer: PeerLink, plaintexts: list[bytes], offset: int, path_mtu: int, ce: bool, now: float
     ) -> None:
-        self._only_relayed = False
         for delivery in self.sessions.receive(source, peer.node_addr, plaintexts, offset, path_mtu, ce, now):
-            service = self.ports.get(delivery.destination_port)
+            port = delivery.destination_port
+            service = self.ports.get(port)
             if service is not None:
+                self._more_than_data |= port != SHIM_PORT  # who knows what others do to the machines
                 service(b"\xfd" + source[:15], delivery)
 
     # -- datagrams out
@@ -274,6 +279,7 @@ class Node(TransportEvents):
 
         A lookup that cannot start yet (no peer, no filter with the target) leaves what is queued to wait its time.
         """
+        self._more_than_data = True
         identity = self.identities.peek_exact(destination)
         if identity is None:
             return

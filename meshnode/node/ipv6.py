@@ -36,6 +36,7 @@ class Ipv6Service:
         self.adapter: Ipv6Adapter | None = None
         self.interface = TunCounters()
         self._sessions = sessions
+        self._identity_of = sessions.identities.lookup
         self._transports = transports
         self._originate = originate
         self._open = open_session
@@ -47,14 +48,15 @@ class Ipv6Service:
     def send_ipv6(self, destination: bytes, packets: list[bytes]) -> None:
         """Carry packets to mesh address `destination`, or tell their senders why not."""
         now = self._clock()
-        identity = self._sessions.identities.lookup(destination[1:], now)
+        identity = self._identity_of(destination[1:], now)
         if identity is None:
             self._unreachable(packets)
             return
-        session = self._sessions.sessions.get(identity.node_addr)
+        remote = identity.node_addr
+        session = self._sessions.established(remote)
         limit = self._transports.mtu
-        if session is not None and session.established:
-            limit = min(limit, session.path_mtu.current)
+        if session is not None and session.path_mtu.current < limit:
+            limit = session.path_mtu.current
         longest, mtu = max(packets, key=len), effective_ipv6_mtu(limit)
         if len(longest) > _SMALLEST_MTU:
             self._remember(destination, longest)
@@ -63,13 +65,13 @@ class Ipv6Service:
             if not packets:
                 return
         payloads = shim_payloads(packets)
-        if session is None or not session.established:
-            self._wait(identity.node_addr, payloads, packets, now)
+        if session is None:
+            self._wait(remote, payloads, packets, now)
             return
-        messages = self._sessions.seal(identity.node_addr, SHIM_PORT, SHIM_PORT, payloads, now)
-        if not self._originate(identity.node_addr, messages, now):
-            self._sessions.route_lost(identity.node_addr, now)
-            self._queue(identity.node_addr, payloads, packets, now)
+        messages = self._sessions.seal_with(session, SHIM_PORT, SHIM_PORT, payloads, now)
+        if not self._originate(remote, messages, now):
+            self._sessions.route_lost(remote, now)
+            self._queue(remote, payloads, packets, now)
 
     def _wait(self, remote: bytes, payloads: list[bytes], packets: list[bytes], now: float) -> None:
         self._queue(remote, payloads, packets, now)

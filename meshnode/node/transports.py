@@ -94,7 +94,8 @@ class TransportTable:
 
     def link_mtu(self, path: Path) -> int:
         """Largest link frame along `path`; 65535 when its transport is gone."""
-        mtu = self.promised_mtu(path)
+        transport = self._by_id.get(path[0])
+        mtu = 65535 if transport is None else transport.link_mtu(path[1])
         return min(mtu, self._limits.get(path, mtu)) if self._limits else mtu
 
     def promised_mtu(self, path: Path) -> int:
@@ -112,4 +113,8 @@ class TransportTable:
     @property
     def mtu(self) -> int:
         """The node-wide MTU: the smallest of all operational transports (spec 04 section 1.6)."""
-        return min((t.mtu for t in self._by_id.values() if t.state == "up"), default=self._fallback_mtu)
+        smallest = 0
+        for transport in self._by_id.values():  # asked for every burst: no generator
+            if transport.state == "up" and (transport.mtu < smallest or not smallest):
+                smallest = transport.mtu
+        return smallest or self._fallback_mtu

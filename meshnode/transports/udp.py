@@ -226,7 +226,7 @@ class UdpTransport:
 
     def flush(self) -> None:
         """Send everything queued, destination by destination; what does not fit into the socket is dropped."""
-        if not self._queue or self._sender is None:
+        if self._sender is None:
             return
         send = self._sender.send
         known = self._addresses.tuples

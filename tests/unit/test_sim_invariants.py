@@ -154,7 +154,7 @@ def test_tables_are_found_wherever_they_hang(sim: Simulation) -> None:
     found = dict(tables(node(sim.world, "n1")))
     assert found["links._table.peers"] == 2
     assert found["router.neighbours"] == 2
-    assert "sessions._core.packets._queues" in found
+    assert "sessions._core.packets.queues" in found
     assert "router.coordinate_cache._entries" in found
     assert not any("clock" in path or "medium" in path for path in found)
 

@@ -96,6 +96,7 @@ def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
     is authentic but too short still uses up its counter (spec 01 section 5.2 step 4).
     """
     decrypt, pack_nonce, unpack_counter = epoch.decrypt, NONCE.pack, _COUNTER.unpack_from
+    new, timestamp_of = tuple.__new__, _TIMESTAMP.unpack_from  # a named tuple's own constructor is a Python function
     window = epoch.window
     highest = window.highest
     plaintexts: list[bytes] = []
@@ -124,7 +125,7 @@ def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
             short += 1
             continue
         if counter != last + 1 and nbytes:
-            spans.append(_span(first, last, plain, nbytes))
+            spans.append(new(Span, (first, last, *timestamp_of(plain), nbytes)))
             nbytes = 0
         if not nbytes:
             first = counter
@@ -132,9 +133,5 @@ def open_run(epoch: LinkEpoch, frames: list[bytes]) -> Opened:
         nbytes += len(frame)
         append(opened)
     if nbytes:
-        spans.append(_span(first, last, plain, nbytes))
-    return Opened(plaintexts, spans, failures, replays, short)
-
-
-def _span(first: int, last: int, plaintext: bytes, nbytes: int) -> Span:
-    return Span(first, last, _TIMESTAMP.unpack_from(plaintext)[0], nbytes)
+        spans.append(new(Span, (first, last, *timestamp_of(plain), nbytes)))
+    return new(Opened, (plaintexts, spans, failures, replays, short))

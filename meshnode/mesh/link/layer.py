@@ -224,11 +224,11 @@ class LinkLayer:
             self._table.spoke(owner, now)
         ce = bool(flags & FLAG_CE)
         owner.heard(opened, ce, now)
-        if owner.stays_with(epoch, now):
+        if epoch is not owner.current and owner.stays_with(epoch, now):
             self._table.swap(owner, epoch, now)
         if epoch is owner.current:
             owner.measurement.spin_received(1 if flags & FLAG_SP else 0, opened.spans[-1].last_counter, now)
-        runs.append(LinkRun(owner, opened.plaintexts, ce))
+        runs.append(tuple.__new__(LinkRun, (owner, opened.plaintexts, ce)))
 
     def _count_refused(self, owner: PeerLink | Candidate, opened: Opened) -> None:
         self.counters.decrypt_failed += opened.failures

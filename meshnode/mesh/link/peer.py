@@ -161,10 +161,7 @@ class PeerLink:
         measurement = self.measurement
         for first, last, timestamp, nbytes in opened.spans:
             self.bytes_recv += nbytes
-            if first == last:
-                measurement.received(first, timestamp, nbytes, ce, now)
-            else:
-                measurement.received_run(first, last, timestamp, nbytes, last - first + 1 if ce else 0, now)
+            measurement.received_run(first, last, timestamp, nbytes, last - first + 1 if ce else 0, now)
         self.packets_recv += len(opened.plaintexts)
 
     def sent(self, frames: list[bytes], timestamp: int) -> None:
@@ -176,8 +173,8 @@ class PeerLink:
         self.measurement.sent(last - len(frames) + 1, last, timestamp, nbytes)
 
     def stays_with(self, epoch: LinkEpoch, now: float) -> bool:
-        """Whether the peer speaks under `epoch` although we moved on a while ago, and never under the one we use."""
-        if epoch is self.current or self.rekeys or self.current.window.highest >= 0:
+        """Whether the peer speaks under an old `epoch` although we moved on a while ago, and never under ours."""
+        if self.rekeys or self.current.window.highest >= 0:
             return False
         return now - self.swapped_at >= _SWAP_PATIENCE
 

@@ -219,7 +219,7 @@ class LinkTable:
         `extra_flags` is FLAG_CE or 0. The caller hands the frames to the transport of `peer.path`.
         """
         flags = extra_flags | (FLAG_K if peer.k_bit else 0) | (FLAG_SP if peer.measurement.spin_bit else 0)
-        timestamp = peer.timestamp(now)
+        timestamp = int((now - peer.session_start) * 1000) & 0xFFFFFFFF
         frames = seal_run(peer.current, flags, timestamp, head, buffers, offset)
         peer.sent(frames, timestamp)
         return frames

@@ -17,9 +17,9 @@ SESSION_RECEIVER_REPORT = b"\x12"
 class Measurement:
     """Counts frames in both directions, builds reports and digests the peer's.
 
-    `sent`, `received_run` and `spin_received` are for the hot path: call them once per run of frames. Counters are the
-    frame or session counters, timestamps u32 milliseconds since the current epoch began, `now` monotonic seconds.
-    What is counted as bytes is the caller's choice by kind (section 11.2).
+    `sent` (of `SenderState`), `received_run` (of `ReceiverState`) and `spin_received` are for the hot path: call them
+    once per run of frames. Counters are the frame or session counters, timestamps u32 milliseconds since the current
+    epoch began, `now` monotonic seconds. What is counted as bytes is the caller's choice by kind (section 11.2).
     """
 
     __slots__ = (
@@ -27,9 +27,11 @@ class Measurement:
         "initiator",
         "kind",
         "quality",
+        "received_run",
         "receiver",
         "schedule",
         "sender",
+        "sent",
         "settings",
         "spin_bit",
     )
@@ -39,25 +41,13 @@ class Measurement:
         self.settings = settings
         self.initiator = initiator
         self.sender = SenderState()
+        self.sent = self.sender.sent
         self.receiver = ReceiverState(settings.owd_window_size)
+        self.received_run = self.receiver.received_run
         self.quality = Quality()
         self.schedule = ReportSchedule(kind)
         self.spin_bit = 0
         self._spin_highest = 0
-
-    def sent(self, first_counter: int, last_counter: int, timestamp: int, nbytes: int) -> None:
-        """Account for frames sent with consecutive counters, `nbytes` in all."""
-        self.sender.sent(first_counter, last_counter, timestamp, nbytes)
-
-    def received_run(
-        self, first_counter: int, last_counter: int, timestamp: int, nbytes: int, ce_frames: int, now: float
-    ) -> None:
-        """Account for frames received together, in order, with consecutive counters.
-
-        `timestamp` is the last frame's. The result is that of `received` per frame, but jitter and delay are sampled
-        once for the run: frames that shared a wake-up carry one arrival time, so further samples would say nothing.
-        """
-        self.receiver.received_run(first_counter, last_counter, timestamp, nbytes, ce_frames, now)
 
     def received(self, counter: int, timestamp: int, nbytes: int, ce: bool, now: float) -> None:
         """Account for one received frame, in any order."""

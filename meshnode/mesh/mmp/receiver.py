@@ -16,40 +16,40 @@ REKEY_GRACE = 15.0  # seconds without jitter samples after a cutover: two timest
 
 
 class LossBursts:
-    """Lengths of the runs of missing counters."""
+    """Lengths of the runs of missing counters: `current` is the one that goes on, before the `expected` counter."""
 
-    __slots__ = ("_current", "_expected", "count", "longest", "total")
+    __slots__ = ("count", "current", "expected", "longest", "total")
 
     def __init__(self) -> None:
-        self._expected: int | None = None
-        self._current: int | None = None
+        self.expected: int | None = None
+        self.current: int | None = None
         self.count = self.total = self.longest = 0
 
     def received(self, counter: int) -> None:
-        expected = self._expected
+        expected = self.expected
         if expected is None:
-            self._expected = counter + 1
+            self.expected = counter + 1
             return
         if counter > expected:
             self._extend((counter - expected) & U16_MAX)
         else:
             self.close()
         if counter >= expected:
-            self._expected = counter + 1
+            self.expected = counter + 1
 
     def received_run(self, first: int, last: int) -> None:
         """The same as `received` for each of first..last."""
         self.received(first)
         if last > first:
             self.close()
-            self._expected = max(self._expected or 0, last + 1)
+            self.expected = max(self.expected or 0, last + 1)
 
     def close(self) -> None:
         """End the burst in progress, if there is one."""
-        if self._current is not None:
-            self.longest = max(self.longest, self._current)
-            self.total += self._current
-            self._current = None
+        if self.current is not None:
+            self.longest = max(self.longest, self.current)
+            self.total += self.current
+            self.current = None
 
     def start_interval(self) -> None:
         self.count = self.total = self.longest = 0
@@ -60,11 +60,11 @@ class LossBursts:
         return min(self.total * 256 // self.count, U16_MAX) if self.count else 0
 
     def _extend(self, gap: int) -> None:
-        if self._current is None:
+        if self.current is None:
             self.count += 1
-            self._current = gap
+            self.current = gap
         else:
-            self._current = min(self._current + gap, U16_MAX)
+            self.current = min(self.current + gap, U16_MAX)
 
 
 class ReceiverState:
@@ -114,7 +114,11 @@ class ReceiverState:
         return self._interval_packets > 0
 
     def received_run(self, first: int, last: int, timestamp: int, nbytes: int, ce_frames: int, now: float) -> None:
-        """Account for frames with consecutive counters, in order, that arrived at `now`; `timestamp` is of the last."""
+        """Account for frames with consecutive counters, in order, that arrived at `now`; `timestamp` is of the last.
+
+        Jitter and delay are sampled once for the run: frames that shared a wake-up carry one arrival time, so further
+        samples would say nothing.
+        """
         count = last - first + 1
         self.packets_received += count
         self.bytes_received += nbytes
@@ -126,7 +130,11 @@ class ReceiverState:
             self.reordered += min(last + 1, highest) - first
         if last > highest:
             self.highest_counter = last
-        self._bursts.received_run(first, last)
+        bursts = self._bursts
+        if first == bursts.expected and bursts.current is None:  # as a rule
+            bursts.expected = last + 1
+        else:
+            bursts.received_run(first, last)
         self._sample_delay(timestamp, round(now * 1000), now < self._grace_until)
 
     def _sample_delay(self, timestamp: int, now_ms: int, in_grace: bool) -> None:

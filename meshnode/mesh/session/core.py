@@ -193,6 +193,11 @@ class Core:
         """When the next session wants service."""
         return self._deadlines[0][0] if self._deadlines else None
 
+    def stirred(self, alarm: float) -> bool:
+        """Whether there is anything to drain, or a session wants service before `alarm`."""
+        deadlines = self._deadlines
+        return bool(self.outbound or self.events or (deadlines and deadlines[0][0] < alarm))
+
     def due(self, now: float) -> list[Session]:
         """Sessions whose deadline is reached, each once; they are to be served and armed again."""
         deadlines = self._deadlines

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from meshnode.identity import PeerIdentity
 
 PREFIX_SIZE = 15
+TOUCH_SECS = 1.0
+"""Uses within so many seconds count as one: every burst of packets asks here."""
 
 
 class CachedIdentity(NamedTuple):
@@ -64,6 +66,9 @@ class IdentityCache:
     def lookup(self, address: bytes, now: float) -> PeerIdentity | None:
         """The identity behind `address`, which thereby counts as used."""
         prefix = address[:PREFIX_SIZE]
+        entry = self._used.get(prefix)
+        if entry is not None and 0 <= now - entry.last_seen < TOUCH_SECS:
+            return entry.identity
         entry = self._find(prefix)
         if entry is None:
             return None

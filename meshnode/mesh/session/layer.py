@@ -76,12 +76,14 @@ class SessionLayer:
         if identities is None:
             identities = IdentityCache(settings.cache.identity_size)
         core = self._core = Core(identity, startup_epoch, settings, entropy, random, coordinates, identities)
+        self.stirred = core.stirred
         self._limiter = SetupLimiter(settings)
         self._opening = OpeningHandshakes(core)
         self._rekeying = Rekeying(core)
         self._revival = Revival(core, self._rekeying)
         self._signals = Signals(core)
         self._sending = Sending(core)
+        self.seal_with = self._sending.seal
         self._receiving = Receiving(core, self._rekeying, self._revival)
         # Which handshake message is legal in which state; what is missing here is counted as bad_state (section 6.2).
         self._on_setup: dict[SessionState, Callable[[Session, SessionSetup, bytes, float], None]] = {
@@ -169,10 +171,15 @@ class SessionLayer:
         There can be more messages than payloads (CoordsWarmup). Raises SessionNotReady without an established session
         and SessionError when a payload can never be carried.
         """
-        session = self._core.sessions.get(remote)
-        if session is None or session.current is None:
+        session = self.established(remote)
+        if session is None:
             raise SessionNotReady(f"no session with {remote.hex()}")
-        return self._sending.seal(session, source_port, destination_port, payloads, now)
+        return self.seal_with(session, source_port, destination_port, payloads, now)
+
+    def established(self, remote: bytes) -> Session | None:
+        """The session with `remote`, if it can carry data; `seal_with` takes it in place of the address."""
+        session = self._core.sessions.get(remote)
+        return None if session is None or session.current is None else session
 
     def receive(
         self, source: bytes, link_peer: bytes, messages: list[bytes], offset: int, path_mtu: int, ce: bool, now: float
@@ -195,7 +202,7 @@ class SessionLayer:
                     break
             self._receive_one(messages[index][offset:], arrival)
             index += 1
-        if core.packets or core.datagrams:
+        if core.packets.queues or core.datagrams.queues:
             self._flush_queued(source, now)
         return arrival.deliveries
 

@@ -22,51 +22,51 @@ class PendingQueues(Generic[Item]):
     """One bounded queue per destination, a bounded number of destinations, and an age nothing outlives.
 
     A full queue loses its oldest item; a destination too many loses the item offered. `max_age` is in seconds since
-    the last item was added.
+    the last item was added. `queues` is for a look whether anything waits at all, which every burst takes.
     """
 
-    __slots__ = ("_queues", "max_age", "max_destinations", "per_destination")
+    __slots__ = ("max_age", "max_destinations", "per_destination", "queues")
 
     def __init__(self, per_destination: int, max_destinations: int, max_age: float = MAX_AGE) -> None:
         self.per_destination = per_destination
         self.max_destinations = max_destinations
         self.max_age = max_age
-        self._queues: dict[bytes, _Queue[Item]] = {}
+        self.queues: dict[bytes, _Queue[Item]] = {}
 
     def __contains__(self, remote: bytes) -> bool:
-        return remote in self._queues
+        return remote in self.queues
 
     def __len__(self) -> int:
         """Number of destinations something waits for."""
-        return len(self._queues)
+        return len(self.queues)
 
     @property
     def total(self) -> int:
         """Number of items waiting for anybody."""
-        return sum(len(queue.items) for queue in self._queues.values())
+        return sum(len(queue.items) for queue in self.queues.values())
 
     def count(self, remote: bytes) -> int:
         """Number of items waiting for `remote`."""
-        queue = self._queues.get(remote)
+        queue = self.queues.get(remote)
         return 0 if queue is None else len(queue.items)
 
     def add(self, remote: bytes, item: Item, now: float) -> bool:
         """Append `item`; False when there are too many destinations already."""
-        queue = self._queues.get(remote)
+        queue = self.queues.get(remote)
         if queue is None:
-            if len(self._queues) >= self.max_destinations:
+            if len(self.queues) >= self.max_destinations:
                 return False
-            queue = self._queues[remote] = _Queue(self.per_destination, now)
+            queue = self.queues[remote] = _Queue(self.per_destination, now)
         queue.items.append(item)
         queue.last_added = now
         return True
 
     def take(self, remote: bytes) -> list[Item]:
         """Remove and return what waits for `remote`, oldest first."""
-        queue = self._queues.pop(remote, None)
+        queue = self.queues.pop(remote, None)
         return [] if queue is None else list(queue.items)
 
     def expire(self, now: float) -> list[tuple[bytes, list[Item]]]:
         """Remove and return the queues nothing was added to for `max_age` seconds."""
-        old = [remote for remote, queue in self._queues.items() if now - queue.last_added >= self.max_age]
+        old = [remote for remote, queue in self.queues.items() if now - queue.last_added >= self.max_age]
         return [(remote, self.take(remote)) for remote in old]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshnode.wire.session import CP, DATA_INNER, DATA_PACKET
+from meshnode.wire.session import CP, DATA_INNER, DATA_PACKET, K
 
 from .core import Core
 from .epoch import seal_run
@@ -35,7 +35,7 @@ class Sending:
             messages = self._seal_warming(session, inner, payloads, timestamp, now)
         else:
             first = epoch.send_counter
-            messages = seal_run(epoch, session.k_flag, inner, payloads)
+            messages = seal_run(epoch, K if session.k else 0, inner, payloads)
             measurement.sent(first, first + count - 1, timestamp, size + DATA_OVERHEAD * count)
         session.packets_sent += count
         session.bytes_sent += size
