@@ -39,6 +39,7 @@ from meshnode.control.status import Daemon
 from meshnode.gateway.embedded import EmbeddedGateway
 from meshnode.hooks import HookError, Hooks
 from meshnode.identity import PeerIdentity
+from meshnode.imports import leave_out_tls
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.ipv6.commands import command_runner
 from meshnode.ipv6.firewall import Firewall
@@ -89,8 +90,6 @@ class Options(UsageOptions):
 
 def makeService(options: Options) -> MeshnodeService:  # noqa: N802
     """Build the service `twistd` runs; a configuration that cannot be used ends the process with one line."""
-    from twisted.internet import reactor
-
     path = options["config"]
     loaded: Loaded | None = None
     try:
@@ -105,6 +104,10 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
             raise ConfigError("policy", "; ".join(missing), context="Failed to create node: ")
     except ConfigError as error:
         fail(_with_file(error, loaded), EXIT_CONFIGURATION)
+    if not loaded.config.transports.tor and not loaded.config.transports.others:
+        leave_out_tls()  # which txtorcon imports, and other people's carriers may use
+    from twisted.internet import reactor
+
     return MeshnodeService(loaded, identity, reactor, None if path is None else Path(path))
 
 

@@ -17,6 +17,7 @@ from zope.interface import provider
 from meshnode import __version__
 from meshnode.config.errors import ConfigError
 from meshnode.config.load import load
+from meshnode.imports import leave_out_tls
 
 from .assembly import LocalNetwork
 from .clean import clean, is_running
@@ -86,6 +87,7 @@ def _clean() -> int:
 
 def assemble(path: Path | None, log: Callable[[str, str], None]) -> LocalNetwork:
     """Read the configuration as the node does, and build what it asks for. Raises `ConfigError` and `GatewayError`."""
+    leave_out_tls()
     from twisted.internet import reactor
 
     loaded = load(path, os.environ, Path.cwd())

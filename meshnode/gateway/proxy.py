@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
+from .plan import GatewayError
 from .proxy_requests import Conversation, Page, RequestRefused, Trouble, Wanted
 
 MOST_CLIENTS = 256
@@ -30,7 +31,7 @@ Resolve = Callable[[str], Awaitable[bytes | None]]
 """`await resolve(name)` is the mesh address of `name`, None when there is none."""
 
 
-class ProxyError(Exception):
+class ProxyError(GatewayError):
     """The proxy cannot listen; the text is one line."""
 
 
