@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.protocols.policies import WrappingFactory
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from meshnode.config.operator_sections import Endpoint
 
+MOST_CONNECTIONS = 64
 _TIMEOUT_SECS = 20
 _SOCKET_MODE = 0o660
 
@@ -50,13 +52,32 @@ class QuietSite(Site):
     def log(self, request: Any) -> None: ...
 
 
+class _Bounded(WrappingFactory):
+    """Lets so many connections be open at once; the oldest gives way, so that silent ones keep nobody out.
+
+    At a mesh address anybody in the mesh may connect, whoever is shown the page.
+    """
+
+    noisy = False
+
+    def registerProtocol(self, p: Any) -> None:  # noqa: N802
+        if len(self.protocols) >= MOST_CONNECTIONS:
+            oldest = next(iter(self.protocols))
+            del self.protocols[oldest]
+            oldest.transport.abortConnection()
+        super().registerProtocol(p)
+
+    def unregisterProtocol(self, p: Any) -> None:  # noqa: N802
+        self.protocols.pop(p, None)
+
+
 class HttpServer:
     """Serves `root` at `endpoint` until `stop`. A Unix socket gets mode 0660 and takes the place of a dead one."""
 
     def __init__(self, what: str, endpoint: Endpoint, root: Resource, reactor: Any) -> None:
         self.what = what
         self.endpoint = endpoint
-        self._site = QuietSite(root, timeout=_TIMEOUT_SECS)
+        self._site = _Bounded(QuietSite(root, timeout=_TIMEOUT_SECS))
         self._reactor = reactor
         self._port: Any = None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from meshnode.config.operator_sections import Endpoint
+from meshnode.control.http import MOST_CONNECTIONS
 from meshnode.control.web import site as web
 from meshnode.control.web.guard import Guard, TokenError, read_token
 from meshnode.identity import Identity
@@ -119,6 +122,30 @@ def test_what_is_no_utf8_is_read_as_something_else(served: Served) -> None:
     assert served.json("/api/show_status?%ff=%fe")["status"] == "ok"
     headers = {**JSON, "Authorization": "Bearer \u00ff"}
     assert served.request("POST", "/api/disconnect", headers, b"{}")[0] == 403
+
+
+def test_connections_that_say_nothing_neither_pile_up_nor_keep_anybody_out(served: Served) -> None:
+    with ExitStack() as stack:
+        silent = []
+        for _ in range(100):
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", served.port))))
+            served.reactor.iterate(0.001)
+        assert served.json("/api/show_status")["status"] == "ok"
+        served.turn_until(lambda: len(served.server._site.protocols) < MOST_CONNECTIONS)
+        for one in silent:
+            one.setblocking(False)
+        ended = [number for number, one in enumerate(silent) if is_ended(one)]
+    assert len(silent) - MOST_CONNECTIONS <= len(ended) <= len(silent) - MOST_CONNECTIONS + 1
+    assert ended == list(range(len(ended)))
+
+
+def is_ended(one: socket.socket) -> bool:
+    try:
+        return one.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 @pytest.mark.parametrize("limit", ["1", "-1", "9" * 4400, "x"])
