@@ -42,7 +42,8 @@ def _running(lab: Lab, edges: list[Edge], kinds: Sequence[str], measured: Measur
     mesh.wait_linked()
     sweeps.introduce(mesh.nodes)
     with sweeps.echoes(mesh.nodes) as echoes:
-        echoes.all_answer(_first_questions(mesh, kinds), _START_LIMIT)
+        if {_THEM, _OLD} <= set(kinds):
+            measured(f"first questions: {echoes.all_answer(_first_questions(mesh, kinds), _START_LIMIT)}")
         answers = echoes.all_answer(_pairs(mesh, kinds), _START_LIMIT)
         measured(f"{'-'.join(kinds)}: {answers}")
         yield mesh, echoes
@@ -62,7 +63,8 @@ def _first_questions(mesh: Mesh, kinds: Sequence[str]) -> list[tuple[Node, Node]
     """The pairs that are not neighbours, each in one direction, so that every kind asks for somebody.
 
     Asked all at once, before anything else, they make everybody that asks look up: who was asked first needs no lookup,
-    and who relays for others learns from them where they are.
+    and who relays for others learns from them where they are. In a mesh of two kinds there are pairs enough to find
+    each other from both sides at once, which is harder.
     """
     kind_of, asked = dict(zip(mesh.nodes, kinds, strict=True)), Counter[str]()
     questions = []
