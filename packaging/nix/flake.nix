@@ -1,4 +1,5 @@
-# nix run ./packaging/nix -- --config fips.yaml, or as an input of a system of yours. Not run on Nix by us.
+# nix run ./packaging/nix -- --config fips.yaml, or as an input of a system of yours. Evaluated by our tests, with a
+# stand-in for nixpkgs; never run on NixOS by us.
 {
   description = "A full node of a FIPS mesh";
 
@@ -36,6 +37,14 @@
               txtorcon
               zeroconf
             ];
+            # The services are those of every other package, at their places here.
+            postInstall = ''
+              mkdir -p $out/lib/systemd/system
+              for unit in packaging/systemd/*.service; do
+                sed -e "s#/opt/meshnode/bin/#$out/bin/#" -e 's#/etc/fips#/etc/meshnode#' -e '/^# Where docs/d' \
+                  "$unit" > "$out/lib/systemd/system/''${unit##*/}"
+              done
+            '';
             pythonImportsCheck = [ "meshnode" "meshnode.service" "meshnode.cli.main" ];
             meta = {
               description = "A full node of a FIPS mesh";
@@ -46,45 +55,28 @@
           };
         });
 
+      # services.meshnode.enable: the node, with the configuration /etc/meshnode/fips.yaml and its key beside it.
       nixosModules.default = { config, lib, pkgs, ... }:
         let
           options = config.services.meshnode;
+          package = self.packages.${pkgs.system}.default;
+          # What the units look for in PATH.
+          service = {
+            wantedBy = [ "multi-user.target" ];
+            path = [ pkgs.nftables pkgs.iproute2 ];
+          };
         in
         {
           options.services.meshnode = {
             enable = lib.mkEnableOption "a node of a FIPS mesh";
-            configFile = lib.mkOption {
-              type = lib.types.path;
-              default = "/etc/meshnode/fips.yaml";
-              description = "Its configuration; the key is kept beside it, so it must not lie in the store.";
-            };
+            gateway = lib.mkEnableOption "the gateway that leads a local network into it";
           };
           config = lib.mkIf options.enable {
             users.groups.fips = { };
-            environment.systemPackages = [ self.packages.${pkgs.system}.default ];
-            systemd.services.meshnode = {
-              description = "Node of a FIPS mesh";
-              wants = [ "network-online.target" ];
-              after = [ "network-online.target" ];
-              wantedBy = [ "multi-user.target" ];
-              path = [ pkgs.nftables ];
-              serviceConfig = {
-                Type = "notify";
-                ExecStart = "${self.packages.${pkgs.system}.default}/bin/meshnode --config ${options.configFile}";
-                Restart = "on-failure";
-                RestartSec = 5;
-                RestartPreventExitStatus = 78;
-                RuntimeDirectory = "fips meshnode";
-                RuntimeDirectoryMode = "0750";
-                RuntimeDirectoryPreserve = "restart";
-                CapabilityBoundingSet = "CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_CHOWN CAP_DAC_READ_SEARCH CAP_SYS_PTRACE";
-                NoNewPrivileges = true;
-                ProtectSystem = "strict";
-                ReadWritePaths = [ "-/etc/meshnode" ];
-                ProtectHome = true;
-                PrivateTmp = true;
-              };
-            };
+            environment.systemPackages = [ package ];
+            systemd.packages = [ package ];
+            systemd.tmpfiles.rules = [ "d /etc/meshnode 0755 root root -" ];
+            systemd.services = { meshnode = service; } // lib.optionalAttrs options.gateway { meshnode-gateway = service; };
           };
         };
     };

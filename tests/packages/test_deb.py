@@ -13,7 +13,7 @@ from tests.rigs import processes
 from tests.rigs.labs import Lab
 
 from .conftest import Artefact
-from .machines import ROOT, Machine, debian
+from .machines import ROOT, Machine, debian, install
 
 RELEASES = tomllib.loads((ROOT / "packaging" / "debian" / "releases.toml").read_text())
 KNOWN_TO_LINTIAN = {
@@ -41,11 +41,6 @@ def machine(release: str, lab: Lab) -> Machine:
     return Machine(
         lab.host("debian"), debian(release, ["systemd", "adduser", "iproute2", "nftables", "python3", *row["depends"]])
     )
-
-
-def install(machine: Machine, deb: Path) -> str:
-    # apt, which knows whether everything is there that the package needs; offline, so nothing else may be needed.
-    return machine.inside("apt-get", "install", "--yes", "--no-install-recommends", machine.put(deb, "/tmp/node.deb"))
 
 
 def newer(deb: Path, directory: Path) -> Path:
