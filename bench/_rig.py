@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-import _environment  # noqa: F401  (first: it decides which Python runs the rest)
+from _environment import node_python_version  # first: it decides which Python runs the rest
 
 from meshnode.ranges import seconds, whole
 from tests.rigs import meshes, sweeps, traffic
@@ -32,7 +32,9 @@ def arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser with the options every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--command", metavar="CMD", help="the daemon to measure; {config} stands for its file (default: this checkout)"
+        "--command",
+        metavar="CMD",
+        help="the daemon to measure; {config} stands for its file (default: this checkout, as MESHNODE_PYTHON runs it)",
     )
     parser.add_argument(
         "--vs", metavar="CMD", help="another daemon to measure in alternation, e.g. 'CMD --config {config}'"
@@ -87,7 +89,7 @@ def _ratio(ours: float, theirs: float) -> float | None:
 
 
 def _machine() -> dict[str, Any]:
-    return {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+    return {"cpus": os.cpu_count(), "kernel": platform.release(), "python": node_python_version()}
 
 
 @contextmanager

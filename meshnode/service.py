@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -106,9 +107,18 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
         fail(_with_file(error, loaded), EXIT_CONFIGURATION)
     if not loaded.config.transports.tor and not loaded.config.transports.others:
         leave_out_tls()  # which txtorcon imports, and other people's carriers may use
+    return MeshnodeService(loaded, identity, _reactor(), None if path is None else Path(path))
+
+
+def _reactor() -> Any:
+    """The reactor of this process: the one that was asked for, else the one made for packets where there is epoll."""
+    if hasattr(select, "epoll") and "twisted.internet.reactor" not in sys.modules:
+        from meshnode.packet_reactor import install
+
+        install()
     from twisted.internet import reactor
 
-    return MeshnodeService(loaded, identity, reactor, None if path is None else Path(path))
+    return reactor
 
 
 def _with_file(error: ConfigError, loaded: Loaded | None) -> str:

@@ -142,6 +142,9 @@ class TunDevice:
     interface than its existence, is `meshnode.ipv6.netsetup`'s work.
     """
 
+    read_directly = True
+    """For `meshnode.packet_reactor`: `doRead` raises nothing that the reactor has to deal with."""
+
     def __init__(
         self,
         reactor: TunReactor,

@@ -76,6 +76,8 @@ class UdpTransport:
     """
 
     kind = "udp"
+    read_directly = True
+    """For `meshnode.packet_reactor`: `doRead` raises nothing that the reactor has to deal with."""
 
     def __init__(
         self,
