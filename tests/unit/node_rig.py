@@ -48,7 +48,13 @@ class MeshHost:
     """One node with its host."""
 
     def __init__(
-        self, net: MeshNet, name: str, seed: int, identity: Identity | None = None, admission: Admission | None = None
+        self,
+        net: MeshNet,
+        name: str,
+        seed: int,
+        identity: Identity | None = None,
+        admission: Admission | None = None,
+        wall_start: float = WALL_START,
     ) -> None:
         rng = Random(seed)
         self.name = name
@@ -57,7 +63,7 @@ class MeshHost:
         clock = net.clock
         world = Surroundings(
             clock,
-            lambda: WALL_START + clock.seconds(),
+            lambda: wall_start + clock.seconds(),
             rng.randbytes,
             rng,
             NoHosts(),
@@ -108,8 +114,9 @@ class MeshNet:
         seed: int | None = None,
         identity: Identity | None = None,
         admission: Admission | None = None,
+        wall_start: float = WALL_START,
     ) -> MeshHost:
-        host = MeshHost(self, name, len(self.hosts) + 1 if seed is None else seed, identity, admission)
+        host = MeshHost(self, name, len(self.hosts) + 1 if seed is None else seed, identity, admission, wall_start)
         self.hosts.append(host)
         return host
 

@@ -133,6 +133,29 @@ def test_a_restarted_node_is_back_within_five_seconds() -> None:
     assert heard <= 5
 
 
+@pytest.mark.parametrize("wall_start", [0.0, 4e9], ids=["1970", "2096"])
+@pytest.mark.parametrize("name", "abc")
+def test_a_node_whose_clock_is_elsewhere_after_its_restart_is_in_its_place_again(name: str, wall_start: float) -> None:
+    """As with a machine whose battery is flat: sequences count from the clock, and others remember the last life."""
+    net = MeshNet()
+    hosts = {each: net.host(each) for each in "abc"}
+    hosts["c"].start()
+    hosts["b"].start(hosts["c"])
+    hosts["a"].start(hosts["b"])
+    net.run(10)
+    hosts[name].transport.stop()
+    reborn = net.host(name, seed=50, identity=hosts[name].identity, wall_start=wall_start)
+    hosts[name] = reborn
+    reborn.start(*{"a": [hosts["b"]], "b": [hosts["c"]], "c": []}[name])
+    net.run(15)
+    assert {host.node.router.tree.root for host in hosts.values()} == {min(h.identity.node_addr for h in net.hosts)}
+    hosts["a"].knows(hosts["c"])
+    for _ in range(20):
+        packet = hosts["a"].send(hosts["c"], b"still there?")
+        net.run(0.25)
+    assert packet in hosts["c"].stack.packets
+
+
 def test_a_restarted_dialler_is_back_within_one_second() -> None:
     net, a, b = pair()
     pass_both_ways(net, a, b)
