@@ -23,6 +23,7 @@ READ_SECS = 5.0
 EXECUTE_SECS = 5.0
 WRITE_SECS = 5.0
 LINGER_SECS = 1.0
+_PIECES_AT_ONCE = 2  # longer answers come in turns, between which packets are carried
 ALIVE_SECS = 15.0
 """How often a stream without news sends an empty line."""
 
@@ -75,6 +76,25 @@ class Exchange(StreamProtocol):
         self.phase = Phase.READING
 
     transport: Any
+
+    def hurry(self) -> None:
+        """Read what has come and write what there is room for; the reactor does the rest in its turns.
+
+        Reading, each piece of the answer and closing take a turn each, and a node under load takes milliseconds for
+        one. To be called once, when the connection has just been made.
+        """
+        transport = self.transport
+        if transport.doRead() is not None:
+            return  # the reactor finds the same, and knows what to do about it
+        lost = None
+        for _ in range(_PIECES_AT_ONCE):
+            if self.phase is not Phase.ANSWERING or self._is_waiting or lost is not None:
+                break
+            lost = transport.doWrite()
+        if self.phase is Phase.CLOSING and lost is None and transport.connected:
+            lost = transport.doWrite()
+        if lost is not None and transport.connected:
+            transport.connectionLost(Failure(lost))  # type: ignore[no-untyped-call]
 
     # -- the request
 

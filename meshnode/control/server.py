@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -21,6 +21,7 @@ _ACCEPTS_PER_WAKE_UP = 16
 _PAUSE_SECS = 1.0
 
 _log = Logger(namespace="meshnode")
+_serving = _log.failureHandler("a control connection upset the node")
 
 
 class ControlServer:
@@ -51,7 +52,7 @@ class ControlServer:
             return str(error)
         factory: Factory[Any] = Factory.forProtocol(self._new_exchange)
         factory.noisy = False
-        self._listener = _Listener(listening, factory, self._reactor)
+        self._listener = _Listener(listening, factory, self._reactor, self._serve_at_once)
         self._listener.resume()
         return None
 
@@ -84,6 +85,13 @@ class ControlServer:
         self._exchanges[exchange] = None
         return exchange
 
+    def _serve_at_once(self) -> None:
+        """Answer the newcomer now, if its request is there, as it is as a rule."""
+        with _serving:
+            newcomer = next(reversed(self._exchanges), None)
+            if newcomer is not None and newcomer.transport is not None:
+                newcomer.hurry()
+
     def _forget(self, exchange: Exchange) -> None:
         self._exchanges.pop(exchange, None)
 
@@ -101,8 +109,12 @@ class ControlServer:
 class _Listener:
     """The listening descriptor. It differs from Twisted's Unix port in leaving mode and removal of the file to us."""
 
-    def __init__(self, listening: socket.socket, factory: Factory[Any], reactor: Any) -> None:
+    def __init__(
+        self, listening: socket.socket, factory: Factory[Any], reactor: Any, adopted: Callable[[], None]
+    ) -> None:
+        """`adopted()` is called for each connection that has been handed to `factory`."""
         self._socket = listening
+        self._adopted = adopted
         self._factory = factory
         self._reactor = reactor
         self._is_open = True
@@ -136,6 +148,8 @@ class _Listener:
                 self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
             except OSError as error:
                 self._pause(error)
+                return
+        self._adopted()
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: try again a little later instead of in a tight loop."""

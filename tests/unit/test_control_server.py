@@ -100,6 +100,35 @@ def test_a_request_is_answered_whether_or_not_the_client_closes_its_half(rig: Ri
     assert rig.ask(b'["show_links"]\n', half_close=half_close) == {"status": "ok", "data": {"links": []}}
 
 
+@pytest.mark.parametrize("half_close", [True, False])
+def test_a_request_that_is_there_is_answered_in_one_turn(rig: Rig, half_close: bool) -> None:
+    with rig.connect() as client:
+        client.sendall(b'["show_links"]\n')
+        if half_close:
+            client.shutdown(socket.SHUT_WR)
+        rig.reactor.iterate(0)
+        assert json.loads(client.recv(65536)) == {"status": "ok", "data": {"links": []}}
+        assert client.recv(1) == b""
+
+
+def test_a_long_answer_takes_turns_with_packets(rig: Rig) -> None:
+    rig.answers.table["show_links"] = {"links": iter([{"text": "x" * 100} for _ in range(1000)])}
+    with rig.connect() as client:
+        client.sendall(b'["show_links"]\n')
+        rig.reactor.iterate(0)
+        assert len(client.recv(1_000_000)) < 20_000
+        assert len(rig.read_to_end(client)) > 80_000
+
+
+@pytest.mark.parametrize("request_", [b"", b'["show_links"]\n'])
+def test_a_client_that_is_gone_at_once_harms_nobody(rig: Rig, request_: bytes) -> None:
+    with rig.connect() as client:
+        client.sendall(request_)
+    for _ in range(3):
+        rig.reactor.iterate(0)
+    assert rig.ask(b'["show_links"]\n')["status"] == "ok"
+
+
 def test_clients_are_served_side_by_side(rig: Rig) -> None:
     silent = [rig.connect() for _ in range(20)]
     assert rig.ask(b'["show_links"]\n')["status"] == "ok"
