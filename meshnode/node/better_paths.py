@@ -64,9 +64,10 @@ class BetterPaths:
                 self._links.greet(peer, path, now)
 
     def _better(self, peer: PeerLink) -> list[Path]:
-        ranked = [
-            (priority, self._choice.cost(path), path) for priority, path in self._peering.known_paths(peer.identity)
-        ]
+        known = self._peering.known_paths(peer.identity)
+        if all(path == peer.path for _, path in known):  # as a rule
+            return []
+        ranked = [(priority, self._choice.cost(path), path) for priority, path in known]
         current = next((rank for rank in ranked if rank[2] == peer.path), None)
         if current is None:  # a path that the peer found
             current = (min((rank[0] for rank in ranked), default=0), self._choice.cost(peer.path), peer.path)

@@ -248,12 +248,13 @@ class Node(TransportEvents):
         if message_type == SESSION_DATAGRAM:
             self.forwarding.receive(peer, plaintexts, ce, now)
             return
-        self._more_than_data = True
-        for plaintext in plaintexts:
-            if message_type in _ROUTER_TYPES:
+        if message_type in _ROUTER_TYPES:
+            self._more_than_data = True
+            for plaintext in plaintexts:
                 self.router.message(peer.node_addr, message_type, plaintext[5:], now, self.world.wall())
-            else:
-                self.links.message(peer, message_type, plaintext[5:], now)
+            return
+        for plaintext in plaintexts:  # as a rule reports: what came of them is the link layer's news
+            self.links.message(peer, message_type, plaintext[5:], now)
 
     def _deliver(
         self, source: bytes, peer: PeerLink, plaintexts: list[bytes], offset: int, path_mtu: int, ce: bool, now: float
@@ -350,8 +351,7 @@ class Node(TransportEvents):
 
     def _send_link_frames(self) -> bool:
         frames = self.links.drain_outbound()
-        for path, frame in frames:
-            self.transports.send(path, [frame])
+        self.transports.send_each(frames)
         return bool(frames)
 
     def _link_event(self, event: LinkEvent, now: float) -> None:

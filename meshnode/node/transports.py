@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 
 from meshnode.mesh.link import Path
 from meshnode.transports.interfaces import IConnectionTransport, ITransport
 
 DEFAULT_MTU = 1280
-
+_path_of = itemgetter(0)
 
 FrameTap = Callable[[bool, ITransport, str, list[bytes]], None]
 """`tap(outgoing, transport, address, frames)` is shown every batch of link frames, before it is sent or opened."""
@@ -84,6 +86,11 @@ class TransportTable:
                 self.tap(True, transport, path[1], frames)
             transport.send(path[1], frames)
             self._touched.add(path[0])
+
+    def send_each(self, frames: list[tuple[Path, bytes]]) -> None:
+        """Queue frames on the paths beside them; what follows one another along one path goes there together."""
+        for path, run in groupby(frames, _path_of):
+            self.send(path, [frame for _, frame in run])
 
     def flush(self) -> None:
         """Emit what was queued since the last flush."""

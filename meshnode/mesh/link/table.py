@@ -226,8 +226,12 @@ class LinkTable:
 
     def send(self, peer: PeerLink, message: bytes, now: float) -> None:
         """Queue one link message, type byte included, to `peer`."""
-        (frame,) = self.seal(peer, b"", [message], 0, 0, now)
-        self.outbound.append((peer.path, frame))
+        self.send_all(peer, [message], now)
+
+    def send_all(self, peer: PeerLink, messages: list[bytes], now: float) -> None:
+        """Queue link messages, type bytes included, to `peer`."""
+        path = peer.path
+        self.outbound += [(path, frame) for frame in self.seal(peer, b"", messages, 0, 0, now)]
 
     def greet(self, peer: PeerLink, path: Path, now: float) -> None:
         """Queue a Heartbeat to `peer` along another path than its own."""

@@ -73,8 +73,9 @@ class Watch:
         self._set_alarm(now)
 
     def _report(self, peer: PeerLink, now: float) -> None:
-        for report in peer.measurement.reports_due(now):
-            self._table.send(peer, report, now)
+        reports = peer.measurement.reports_due(now)
+        if reports:
+            self._table.send_all(peer, reports, now)
 
     def probe_mtu(self, peer: PeerLink, now: float) -> None:
         """Send the padded frames that are due, between short ones, so that no other gap joins theirs."""

@@ -210,18 +210,14 @@ def _ratio(part: int, whole: int) -> float:
 
 def _is_stale(report: ReceiverReport, previous: ReceiverReport) -> bool:
     """Whether any of the peer's counters went back, or none of them moved."""
-    now, before = _counters(report), _counters(previous)
-    return now == before or any(a < b for a, b in zip(now, before, strict=True))
-
-
-def _counters(report: ReceiverReport) -> tuple[int, int, int, int, int]:
-    return (
-        report.highest_counter,
-        report.cumulative_packets_recv,
-        report.cumulative_bytes_recv,
-        report.ecn_ce_count,
-        report.cumulative_reorder_count,
-    )
+    highest = report.highest_counter - previous.highest_counter
+    packets = report.cumulative_packets_recv - previous.cumulative_packets_recv
+    nbytes = report.cumulative_bytes_recv - previous.cumulative_bytes_recv
+    marked = report.ecn_ce_count - previous.ecn_ce_count
+    reordered = report.cumulative_reorder_count - previous.cumulative_reorder_count
+    if highest < 0 or packets < 0 or nbytes < 0 or marked < 0 or reordered < 0:
+        return True
+    return not (highest or packets or nbytes or marked or reordered)
 
 
 def _counter_restarted(report: ReceiverReport, previous: ReceiverReport) -> bool:
