@@ -19,6 +19,7 @@ from meshnode.config.operator_sections import Endpoint
 from meshnode.control.commands import CommandError, Stream
 from meshnode.control.encoding import success
 from meshnode.control.http import QuietSite
+from meshnode.control.metrics.site import site as metrics
 from meshnode.control.web.guard import Guard
 from meshnode.control.web.site import site
 from meshnode.gateway.names import GatewayNames
@@ -60,14 +61,14 @@ def web(data: bytes) -> None:
     """A whole connection of a browser, or of whatever else speaks on that port."""
     chain = _mesh()
     guard = Guard(Endpoint("/run/page", "", 0), chain.hosts[0].identity.peer, (), _TOKEN)
-    server = QuietSite(site(chain.operators[0].state, guard), timeout=None)
-    channel = server.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-    transport = StringTransport()
-    with _nothing_logged():
-        channel.makeConnection(transport)
-        channel.dataReceived(data)
-        channel.connectionLost(Failure(ConnectionDone()))
-    assert transport.value()[:5] in (b"", b"HTTP/")
+    for root in (site(chain.operators[0].state, guard), metrics(chain.hosts[0].node)):
+        channel = QuietSite(root, timeout=None).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = StringTransport()
+        with _nothing_logged():
+            channel.makeConnection(transport)
+            channel.dataReceived(data)
+            channel.connectionLost(Failure(ConnectionDone()))
+        assert transport.value()[:5] in (b"", b"HTTP/")
 
 
 _WORDS: tuple[Any, ...] = (
