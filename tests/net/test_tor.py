@@ -13,6 +13,7 @@ import pytest
 
 from tests.net import reference
 from tests.rigs import tor, traffic
+from tests.rigs.examples import Example
 from tests.rigs.hosts import Bridge, Host
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Node, Program
@@ -334,3 +335,29 @@ def test_the_reference_reaches_an_onion_service_that_we_made(onions: OnionLab, m
         answers(dialler, service)
     finally:
         ended(dialler, service)
+
+
+# -- the example
+
+
+def test_the_example_is_reached_at_the_onion_address_it_made(onions: OnionLab) -> None:
+    places = {"control": onions.service.control_socket, "control.authcookie": onions.service.cookie}
+    onions.service.host.run(["mkdir", "-p", "/run/tor"])
+    for name, file in places.items():
+        onions.service.host.run(["ln", "-s", str(file), f"/run/tor/{name}"])
+    example = Example("tor-only", onions.service.host)
+    onion = wait_until(lambda: _onion_of(example), 60, "the example has an onion address", interval=1.0)
+    dialler = onions.dialling()
+    endpoint = {"transport": "tor", "addr": f"{onion}:{ONION_PORT}"}
+    dialler.settings["peers"].append({"npub": example.npub, "addresses": [endpoint]})
+    dialler.start()
+    dialler.wait_ready(30)
+    wait_until(lambda: example.npub in dialler.peers(), 90, "the example is reached", interval=0.5)
+    traffic.first_echo(dialler.host, example.address, 30)
+    assert [row["type"] for row in example.show("transports")["transports"]] == ["tor"]
+    ended(dialler)
+
+
+def _onion_of(example: Example) -> str:
+    rows = example.show("transports").get("transports", [])
+    return next((row["onion_address"] for row in rows if row.get("onion_address")), "")
