@@ -96,6 +96,7 @@ class Router:
         self.coordinate_cache = CoordinateCache(self.me, settings.cache.coord_size, settings.cache.coord_ttl_secs)
         self.counters = RouterCounters(self.tree.counters, self.filters.counters, self.lookups.counters)
         self._decisions = Decisions(self.tree, self.neighbours, self.coordinate_cache, link_cost, cost_range)
+        self.next_hop, self.onward_hop = self._decisions.next_hop, self._decisions.onward_hop
         self.hints = Hints(self.me, self.neighbours, self.coordinate_cache, self._decisions, self.refused)
         self.warm = self.hints.warm
         self.signals = ErrorSignals(self.me, self.neighbours, self.coordinate_cache, self.refused)
@@ -379,17 +380,9 @@ class Router:
 
     # Routing
 
-    def next_hop(self, destination: NodeAddr, now: float) -> NodeAddr | None:
-        """The peer to forward to; None for ourselves and when no peer is known to be nearer (spec 03 section 8)."""
-        return self._decisions.next_hop(destination, now)
-
     def link_cost(self, peer: NodeAddr) -> float | None:
         """The measured cost of the link to a peer; None while there is none."""
         return self._link_cost(peer)
-
-    def onward_hop(self, destination: NodeAddr, came_from: NodeAddr, now: float) -> NodeAddr | None:
-        """The peer to relay a datagram to that came from another one; never back to that one."""
-        return self._decisions.onward_hop(destination, came_from, now)
 
     def route_class(self, destination: NodeAddr, hop: NodeAddr) -> RouteClass:
         """How a datagram for `destination` that left through `hop` travels relative to the tree."""

@@ -202,7 +202,7 @@ class Node(TransportEvents):
         if not self.links.stirred:
             return
         # The frame that proves a peer alive often is its announcement: the router has to know the peer by then.
-        changed = self._link_events(now)
+        changed = self.links.has_news and self._link_events(now)
         self._more_than_data = False
         for peer, plaintexts, ce in runs:
             group: list[bytes] = []

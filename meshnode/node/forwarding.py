@@ -55,7 +55,8 @@ class Forwarding:
 
     def originate(self, destination: bytes, payloads: list[bytes], now: float) -> int | None:
         """Send session messages to `destination`; returns the first hop's link MTU, or None without a route."""
-        peer = self._hop(destination, now)
+        hop = self._router.next_hop(destination, now)
+        peer = None if hop is None else self._links.peers.get(hop)
         if peer is None:
             return None
         mtu = self._transports.link_mtu(peer.path)
@@ -66,10 +67,6 @@ class Forwarding:
         counters.originated_packets += len(payloads)
         counters.originated_bytes += sum(map(len, payloads)) + len(head) * len(payloads)
         return mtu
-
-    def _hop(self, destination: bytes, now: float) -> PeerLink | None:
-        hop = self._router.next_hop(destination, now)
-        return None if hop is None else self._links.peers.get(hop)
 
     # -- from a peer
 
@@ -174,7 +171,8 @@ class Forwarding:
 
     def _signal(self, source: bytes, payload: bytes | None, now: float) -> None:
         """Send an error signal back, if one is due; its path MTU is not folded (spec 02 section 9.1)."""
-        peer = None if payload is None else self._hop(source, now)
+        hop = None if payload is None else self._router.next_hop(source, now)
+        peer = None if hop is None else self._links.peers.get(hop)
         if peer is not None and payload is not None:
             head = _HEAD.pack(0, self._default_ttl, 65535, self._node_addr, source)
             self._transports.send(peer.path, self._links.seal(peer, head, [payload], 0, 0, now))
