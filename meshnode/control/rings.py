@@ -36,21 +36,31 @@ total: Reduction = math.fsum
 
 
 class Ring:
-    """The newest `capacity` samples; NaN stands for a missing one. Memory grows only as samples come."""
+    """The newest `capacity` samples; NaN stands for a missing one.
+
+    Memory grows only as samples come. As long as single precision holds all of them exactly, as it does counts below
+    16 million, that is what they are kept in: half a node's memory would be its history of 500 peers otherwise.
+    """
 
     __slots__ = ("_next", "_values", "capacity")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._values = array("d")
+        self._values = array("f")
         self._next = 0
 
     def push(self, value: float) -> None:
-        if len(self._values) < self.capacity:
-            self._values.append(value)
-            return
-        self._values[self._next] = value
-        self._next = (self._next + 1) % self.capacity
+        values = self._values
+        at = len(values)
+        if at < self.capacity:
+            values.append(value)
+        else:
+            at = self._next
+            values[at] = value
+            self._next = (at + 1) % self.capacity
+        if values[at] != value and not math.isnan(value):
+            self._values = array("d", values)
+            self._values[at] = value
 
     def latest(self, count: int) -> list[float | None]:
         """The last `count` samples, at most the capacity, oldest first; what was never sampled is None, in front."""
@@ -66,7 +76,7 @@ class Ring:
 
     def samples(self) -> array[float]:
         """A copy of everything held, oldest first, NaN for what is missing."""
-        return self._values[self._next :] + self._values[: self._next]
+        return array("d", self._values[self._next :] + self._values[: self._next])
 
 
 class Series:

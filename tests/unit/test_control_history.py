@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,19 @@ def test_a_ring_is_the_end_of_all_that_was_pushed(pushed: list[float], capacity:
     expected = pushed[-capacity:][-count:] if count else []
     assert ring.latest(count) == [None] * (count - len(expected)) + expected
     assert list(ring.samples()) == pushed[-capacity:]
+
+
+def test_counts_take_four_bytes_each_and_whatever_needs_it_eight() -> None:
+    def room(unit: float) -> int:
+        ring = Ring(1000)
+        tracemalloc.start()
+        for number in range(1000):
+            ring.push(number * unit)
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return taken // 1000
+
+    assert (room(1.0), room(0.1)) == (4, 8)
 
 
 def test_a_minute_is_told_in_one_number() -> None:
