@@ -299,7 +299,7 @@ def test_a_peer_without_a_round_trip_has_no_effective_depth_beside_one_with() ->
 def test_a_rekey_shows_until_the_old_keys_are_gone() -> None:
     chain = Chain()
     operator = chain.operators[0]
-    for _ in range(60):
+    for _ in range(110):  # either side waits for the other to begin
         chain.talk(1)
         (peer,) = operator.ask("show_peers")["peers"]
         if "rekey_draining" in peer:
