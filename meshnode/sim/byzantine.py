@@ -193,6 +193,18 @@ class _LookupStorm(_Behaviour):
         node.run(send)
 
 
+class _Swallow(_Behaviour):
+    """Announces its place like everybody, and drops what is led through it."""
+
+    def begin(self) -> None:
+        if self.machine.node is not None:
+            self.machine.node.swallows = True
+
+    def stop(self) -> None:
+        if self.machine.node is not None:
+            self.machine.node.swallows = False
+
+
 class _Words(_Behaviour):
     """Says to its neighbours what `byzantine_words` knows to say."""
 
@@ -278,6 +290,7 @@ _BEHAVIOURS: dict[str, Callable[[World, ByzantineSpec, Machine], object]] = {
     "poisoned_filter": _PoisonedFilter,
     "bloated_filter": _BloatedFilter,
     "lookup_storm": _LookupStorm,
+    "swallow": _Swallow,
     "garbage": _Garbage,
     "garbage_inside": _GarbageInside,
     **dict.fromkeys(WORDS, _Words),

@@ -23,7 +23,7 @@ from .wilful import WilfulRouter, WilfulTree
 WALL_START = 1_700_000_000.0
 """Unix time at the beginning of every simulation."""
 
-LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x30, 0x31
+SESSION_DATAGRAM, LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x00, 0x30, 0x31
 
 Tamper = Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
 """Rewrites the (neighbour, link message) pairs a dishonest node is about to send."""
@@ -69,6 +69,7 @@ class SimNode(Node):
     address_names: dict[bytes, str]
     label: str
     tamper: Tamper | None = None
+    swallows = False
     last_hops: dict[bytes, int]
 
     @property
@@ -80,6 +81,8 @@ class SimNode(Node):
 
     def _dispatch(self, peer: PeerLink, plaintexts: list[bytes], ce: bool, now: float) -> None:
         observer, kind = self.observer, plaintexts[0][4]
+        if self.swallows and kind == SESSION_DATAGRAM and plaintexts[0][24:40] != self.identity.node_addr:
+            return
         observer.messages[kind] = observer.messages.get(kind, 0) + len(plaintexts)
         nbytes = sum(map(len, plaintexts))
         observer.message_bytes[kind] = observer.message_bytes.get(kind, 0) + nbytes

@@ -32,6 +32,7 @@ BEHAVIOURS = (
     "lies",
     "false_signals",
     "false_places",
+    "swallow",
     "false_setups",
     "garbage",
     "garbage_inside",

@@ -7,6 +7,7 @@ import pytest
 from meshnode.sim import Simulation
 from meshnode.sim.byzantine_words import WORDS
 from meshnode.sim.expectations import counters
+from meshnode.sim.traffic import DELIVERED
 from tests.unit.sim_rig import simulation
 
 RING = """
@@ -39,6 +40,17 @@ def test_a_restless_root_changes_its_mind() -> None:
     before = roots(sim)
     sim.advance(5)
     assert before != roots(sim)
+
+
+def test_a_swallower_drops_what_is_led_through_it_and_nothing_else() -> None:
+    flows = "traffic: [{kind: all_to_all, from: 9, to: 19, interval: 1}]\n"
+    everybody = "byzantine: [{behaviour: swallow, nodes: [n0, n1, n2, n3, n4], from: 8, to: 30}]\n"
+    sim = simulation(RING + flows + everybody, until=25)
+    for flow in sim.world.traffics[0].flows:
+        node, arrived = flow.source.node, sum(state == DELIVERED for state in flow.state)
+        assert node is not None
+        assert len(flow.state) > 5
+        assert arrived == (len(flow.state) if flow.destination.address in node.router.neighbours else 0)
 
 
 def test_a_stubborn_node_stays_where_its_parent_was() -> None:
