@@ -69,9 +69,15 @@ class GatewayNames:
         return await self._resolve(query)
 
     async def ask_node(self, name: str) -> bytes | None:
-        """Ask the node for a name again, so that it knows whom its address belongs to; returns the mesh address."""
+        """Ask the node for a name again, so that it knows whom its address belongs to.
+
+        Returns the mesh address, None where there is none, as for what can be no name at all.
+        """
         labels = tuple(label.encode() for label in name.split("."))
-        query = parse_query(encode_query(0, labels, TYPE_AAAA))
+        try:
+            query = parse_query(encode_query(0, labels, TYPE_AAAA))
+        except DnsFormatError:
+            return None
         _rcode, address = await self._ask(query)
         return address
 

@@ -16,6 +16,7 @@ from twisted.internet.endpoints import TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError, ConnectError, ConnectionRefusedError, UserError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
@@ -26,6 +27,7 @@ MOST_CLIENTS = 256
 REQUEST_SECS = 10.0
 CONNECT_SECS = 15
 IDLE_SECS = 600.0
+_log = Logger(namespace="meshnode")
 
 Resolve = Callable[[str], Awaitable[bytes | None]]
 """`await resolve(name)` is the mesh address of `name`, None when there is none."""
@@ -158,7 +160,7 @@ class _Client(_Half):
             self.setTimeout(None)
             self.transport.pauseProducing()
             self._working = ensureDeferred(self._connect(found))
-            self._working.addErrback(_cancelled)
+            self._working.addErrback(self._went_wrong)
 
     async def _connect(self, wanted: Wanted) -> None:
         address = await self._proxy.resolve(wanted.name)
@@ -183,6 +185,11 @@ class _Client(_Half):
         far.join(self)
         self.transport.resumeProducing()
 
+    def _went_wrong(self, reason: Failure) -> None:
+        if reason.check(CancelledError) is None:  # the client went away before the other side was reached
+            _log.failure("a client of the proxy could not be served", failure=reason)
+            self.transport.abortConnection()
+
     def _refuse(self, wanted: Wanted, trouble: Trouble) -> None:
         self._say_and_end(wanted.refusal(trouble))
 
@@ -197,8 +204,3 @@ class _Client(_Half):
         if self._working is not None:
             self._working.cancel()
         super().connectionLost(reason)
-
-
-def _cancelled(reason: Failure) -> None:
-    """The client went away before the other side was reached."""
-    reason.trap(CancelledError)

@@ -33,7 +33,7 @@ _MAX_STEPS = 160  # 127 labels and a few compression pointers
 
 
 class DnsFormatError(ValueError):
-    """A datagram that is not a query this responder can read; it gets no answer."""
+    """A datagram that is not a query this responder can read, which gets no answer; or a name that none can hold."""
 
 
 class Rcode(IntEnum):
@@ -116,7 +116,9 @@ def encode_relayed(
 
 
 def encode_query(message_id: int, labels: tuple[bytes, ...], qtype: int, qclass: int = CLASS_IN) -> bytes:
-    """Return a query with one question, recursion desired."""
+    """Return a query with one question, recursion desired. Raises `DnsFormatError` for labels that no name has."""
+    if not all(1 <= len(label) <= _MAX_LABEL for label in labels):
+        raise DnsFormatError(f"a label of a name has 1 to {_MAX_LABEL} bytes")
     out = bytearray(_HEADER.pack(message_id, _RD, 1, 0, 0, 0))
     _write_name(out, labels, {})
     return bytes(out + _QUESTION_TAIL.pack(qtype, qclass))

@@ -337,6 +337,7 @@ def test_hosts_without_ipv6_go_through_the_proxy(lab: Lab) -> None:
     assert curl("-x", f"http://{proxy}", "--proxytunnel", page) == "far200"
     assert curl("--socks5-hostname", proxy, f"http://{rig.far.npub}.fips:8000/") == "far200"
     assert curl("-x", f"http://{proxy}", "http://nobody.fips/") == "there is no such name in the mesh\n502"
+    assert curl("-x", f"http://{proxy}", "http://no..name.fips/") == "there is no such name in the mesh\n502"
     assert curl("-x", f"http://{proxy}", "http://right.fips:81/") == "nobody listens on that port\n502"
     assert curl("-x", f"http://{proxy}", "http://example.com/") == "only names under .fips are reached from here\n403"
     assert "SOCKS5 192.168.7.1:1080" in curl(f"http://{proxy}/proxy.pac")

@@ -172,3 +172,12 @@ def test_the_node_is_reminded_of_a_name() -> None:
     ensureDeferred(rig.names.ask_node("x.fips")).addCallback(results.append)
     assert results == [MESH]
     assert parse_query(encode_query(0, rig.node.asked[0].questions[0].labels, 28)).questions[0].name == b"x.fips"
+
+
+@pytest.mark.parametrize("name", ["a..fips", ".fips", "x" * 64 + ".fips", "x" * 300 + ".fips", "x." * 126 + "fips"])
+def test_what_can_be_no_name_is_not_asked_for(name: str) -> None:
+    rig = Rig()
+    results: list[bytes | None] = []
+    ensureDeferred(rig.names.ask_node(name)).addCallback(results.append)
+    assert results == [None]
+    assert not rig.node.asked
