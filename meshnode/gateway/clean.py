@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
 
-from .gateway import SOCKET
 from .rules import REMOVAL
 from .store import RECORD, Store
 
@@ -27,12 +25,6 @@ def run_now(command: Sequence[str], text: str) -> str | None:
     if not done.returncode:
         return None
     return done.stderr.strip().partition("\n")[0] or f"exit status {done.returncode}"
-
-
-def is_running(path: str = SOCKET) -> bool:
-    """Whether a gateway answers at its control socket."""
-    with socket.socket(socket.AF_UNIX) as knocking:
-        return knocking.connect_ex(path) == 0
 
 
 def clean(record: Path = RECORD, run: RunNow = run_now) -> list[str]:

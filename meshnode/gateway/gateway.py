@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
@@ -22,10 +23,10 @@ from meshnode.paths import GATEWAY_SOCKET, RUN_DIRECTORY
 
 from .answers import GatewayAnswers
 from .conntrack import Flow, read_flows, sessions
-from .kernel import Changes, Kernel, KernelError, local_addresses, set_timeouts
+from .kernel import Changes, Kernel, KernelError, set_timeouts
 from .listener import NameListener
 from .names import GatewayNames
-from .plan import GatewayError, Plan, check
+from .plan import GatewayError, Plan, check, own_networks
 from .pool import AddressPool, Lease
 from .rules import Surroundings
 from .store import RECORD, Store, restore
@@ -41,16 +42,22 @@ Log = Callable[[str, str], None]
 """`log(level, text)`"""
 
 
+def is_running(path: str = SOCKET) -> bool:
+    """Whether a gateway answers at its control socket."""
+    with socket.socket(socket.AF_UNIX) as knocking:
+        return knocking.connect_ex(path) == 0
+
+
 class Gateway:
     """Lends addresses for names until `stop`. `log` takes lines for the operator."""
 
     def __init__(
-        self, plan: Plan, reactor: Any, log: Log, *, run: Run | None = None, record: Path = RECORD, socket: str = SOCKET
+        self, plan: Plan, reactor: Any, log: Log, *, run: Run | None = None, record: Path = RECORD, path: str = SOCKET
     ) -> None:
         self.plan = plan
         self._reactor = reactor
         self._log = log
-        own = {address for address in local_addresses() if address in plan.prefix}
+        own = {network.ip.packed for network, _ in own_networks() if network.ip.packed in plan.prefix}
         self._pool = AddressPool(plan.prefix, plan.section.dns.ttl, plan.section.pool_grace_period, own)
         around = Surroundings(plan.mesh, plan.local, plan.prefix, own)
         self._kernel = Kernel(around, plan.forwards, run or command_runner(reactor))
@@ -59,7 +66,7 @@ class Gateway:
         self._node = Forwarder([plan.node], reactor, os.urandom, ANSWER_SECS)
         self.names = GatewayNames(self._node, self._lend, plan.section.dns.ttl, time.time, self._warn)
         self._listener = NameListener(plan.listen, self.names.answer, reactor)
-        self._socket_path = socket
+        self._socket_path = path
         self._control: ControlServer | None = None
         self._ticks = LoopingCall(lambda: ensureDeferred(self._tick()))
         self._ticks.clock = reactor
@@ -77,11 +84,7 @@ class Gateway:
         for warning in self.check():
             self._log("warn", warning)
         await self._reach_node()
-        try:
-            # First of all, so that a second gateway on a machine ends before it touches what the first one made.
-            self._listener.bind()
-        except DnsBindError as error:
-            raise GatewayError(str(error)) from None
+        await self._be_alone()
         try:
             await self._prepare_kernel()
         except KernelError as error:
@@ -146,6 +149,16 @@ class Gateway:
         prober.ask(message, parse_query(message), answered.callback)
         await answered
         return prober.counters.answered > 0
+
+    async def _be_alone(self) -> None:
+        """Take the port, and see that no gateway with another one runs: what it has in the kernel would be ours."""
+        try:
+            self._listener.bind()
+        except DnsBindError as error:
+            raise GatewayError(str(error)) from None
+        if is_running(self._socket_path):
+            await self._listener.stop()
+            raise GatewayError("another gateway runs on this machine; stop that one first")
 
     async def _prepare_kernel(self) -> None:
         left_behind = self._store.load()
@@ -213,6 +226,7 @@ class Gateway:
     # -- time
 
     async def _tick(self) -> None:
+        await self._mend_rules()
         flows = await self._flows()
         ended = self._pool.tick(None if flows is None else sessions(flows), self._now())
         if ended:
@@ -225,6 +239,17 @@ class Gateway:
         if self._control is None or not os.path.exists(self._socket_path):
             await self._restore_control()
         await self._remind_node()
+
+    async def _mend_rules(self) -> None:
+        """Who loads a firewall of their own usually begins with `flush ruleset`, which takes everybody's rules away."""
+        if not await self._kernel.has_lost_rules():
+            return
+        try:
+            await self._changes.apply()
+        except KernelError as error:
+            self._log("error", f"somebody removed the gateway's rules, and they cannot come back: {error}")
+        else:
+            self._log("warn", "somebody removed the gateway's rules (a firewall loaded anew?); they are back")
 
     async def _restore_control(self) -> None:
         """The socket's directory goes away when a service manager restarts the node beside us."""

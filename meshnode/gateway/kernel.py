@@ -14,9 +14,10 @@ from twisted.internet.defer import DeferredLock
 from meshnode.ipv6.commands import Finished, Run
 
 from .pool import Lease
-from .rules import REMOVAL, Forward, Surroundings, ruleset
+from .rules import REMOVAL, TABLE, Forward, Surroundings, ruleset
 
 _EXISTS = b"File exists"
+_GONE = b"No such file"
 _SYSCTL = Path("/proc/sys/net/netfilter")
 _TIMEOUTS = {
     "tcp_established": ("nf_conntrack_tcp_timeout_established",),
@@ -60,6 +61,11 @@ class Kernel:
     def installed(self) -> int:
         """Mappings in the rules that are in force."""
         return len(self.in_force)
+
+    async def has_lost_rules(self) -> bool:
+        """Whether somebody removed the table."""
+        done = await self._run(["nft", "list", "chain", "inet", TABLE, "input"])
+        return bool(done.status) and _GONE in done.errors
 
     async def add_route(self) -> None:
         """Let the kernel take packets to the pool. Raises `KernelError`."""
@@ -156,14 +162,6 @@ def set_timeouts(values: Mapping[str, int], directory: Path = _SYSCTL) -> list[s
             except OSError as error:
                 problems.append(f"gateway.conntrack.{key} is not set: {directory / name}: {error.strerror}")
     return problems
-
-
-def local_addresses(table: Path = Path("/proc/net/if_inet6")) -> set[bytes]:
-    """The IPv6 addresses of this machine, 16 bytes each."""
-    try:
-        return {bytes.fromhex(line.split()[0]) for line in table.read_text().splitlines()}
-    except (OSError, ValueError, IndexError):
-        return set()
 
 
 def _words(done: Finished) -> str:

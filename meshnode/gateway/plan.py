@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv6Interface, IPv6Network
 from pathlib import Path
 
 from meshnode.config.errors import Place
@@ -20,6 +21,7 @@ from .rules import Forward
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 _PROXY_NDP = Path("/proc/sys/net/ipv6/conf/all/proxy_ndp")
 _STATUS = Path("/proc/self/status")
+_ADDRESSES = Path("/proc/net/if_inet6")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -54,6 +56,8 @@ def plan(config: Config, places: Mapping[str, Place]) -> Plan:
         prefix = Prefix(section.pool)
     except PoolError as error:
         raise GatewayError(str(error)) from None
+    if not prefix.size:
+        raise GatewayError(f"gateway.pool `{section.pool}` has no address to lend; write one like fd01::/112")
     return Plan(
         section,
         config.tun.name,
@@ -113,7 +117,27 @@ def check(plan: Plan, forwarding: Path = _FORWARDING) -> list[str]:
             first = name == plan.section.lan_interface
             remedy = "gateway.lan_interface" if first else "meshnode.gateway.lan_interfaces, or wait until it is there"
             raise GatewayError(f"there is no interface {name}; correct {remedy}")
+    _check_networks(plan)
     return _hints(plan)
+
+
+def _check_networks(plan: Plan) -> None:
+    if plan.mesh in plan.local:
+        raise GatewayError(f"gateway.lan_interface is {plan.mesh}, the way into the mesh; write that of the LAN")
+    pool = IPv6Network(plan.prefix.network)
+    for own, name in own_networks():
+        # A single address is left out when lending, as the one a DHCP server gave; behind the mesh's lies the mesh.
+        if own.network.subnet_of(pool) and (own.network.prefixlen < 128 or name == plan.mesh):
+            raise GatewayError(
+                f"gateway.pool {plan.prefix.text} holds {own.network} of {name}, which it would cut off; "
+                "write a prefix that nothing else uses, such as fd01::/112"
+            )
+
+
+def own_networks() -> list[tuple[IPv6Interface, str]]:
+    """The IPv6 addresses of this machine, each with the length of its network, and the interface they are on."""
+    rows = [line.split() for line in (_read(_ADDRESSES) or "").splitlines()]
+    return [(IPv6Interface((bytes.fromhex(row[0]), int(row[2], 16))), row[5]) for row in rows]
 
 
 def _hints(plan: Plan) -> list[str]:

@@ -20,7 +20,8 @@ from meshnode.config.load import load
 from meshnode.imports import leave_out_tls
 
 from .assembly import LocalNetwork
-from .clean import clean, is_running
+from .clean import clean
+from .gateway import is_running
 from .plan import GatewayError
 
 _HANDED_OVER = "MESHNODE_GATEWAY_HANDED_OVER"

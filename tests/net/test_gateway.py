@@ -298,9 +298,23 @@ def test_a_second_gateway_ends_without_touching_the_first(lab: Lab) -> None:
     assert rig.resolve("right.fips") == ["fd01::1"]
     state, first = rig.kernel_state(), rig.process
     assert "no .fips names on [::]:5353" in refusal(rig, {})
+    elsewhere = {"dns": {"listen": "[::]:5355", "upstream": "[::1]:5354"}}
+    assert "another gateway runs on this machine; stop that one first" in refusal(rig, elsewhere)
     assert rig.kernel_state() == state
     rig.process = first
     assert rig.resolve("right.fips") == ["fd01::1"]
+    assert rig.stop_gateway() == 0
+
+
+def test_a_firewall_that_is_loaded_anew_does_not_end_the_gateway(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1).start()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    (address,) = rig.resolve("right.fips")
+    rules = rig.rules()
+    assert rig.near.host.run(["nft", "flush", "ruleset"]).returncode == 0
+    wait_until(lambda: rig.rules() == rules, 20, "the rules are back")
+    assert rig.fetch(address) == "far"
+    assert "somebody removed the gateway's rules" in rig.log()
     assert rig.stop_gateway() == 0
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from meshnode.gateway.clean import clean, is_running, run_now
+from meshnode.gateway.clean import clean, run_now
+from meshnode.gateway.gateway import is_running
 
 RECORD = {"pool": "fd01::/112", "local": ["lan", "guests"], "leases": [["fd01::1", "fd97:1::1", "right.fips"]]}
 ALL = [

@@ -131,6 +131,14 @@ def test_loading_puts_rules_first_and_answers_for_new_addresses_only() -> None:
     assert kernel.in_force == {ip("fd01::2")}
 
 
+@pytest.mark.parametrize(
+    ("complaint", "lost"),
+    [("", False), ("Error: No such file or directory\nlist chain", True), ("Error: Resource busy", False)],
+)
+def test_rules_are_lost_only_when_the_kernel_has_none(complaint: str, lost: bool) -> None:
+    assert done(Kernel(around(), [], Commands(nft=complaint)).has_lost_rules()) is lost
+
+
 def test_refused_rules_leave_things_as_they_were_and_say_why() -> None:
     kernel = Kernel(around(), [], Commands(nft="Error: no such hook\nmore"))
     failure = done(kernel.load([lease()]))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def read(directory: Path, gateway: dict[str, Any] | None, **extras: Any) -> Plan
         ({"enabled": False}, "the gateway is switched off; set gateway.enabled to true"),
         ({"pool": "fd01::"}, "gateway.pool `fd01::` is no IPv6 prefix; write one like fd01::/112"),
         ({"pool": "10.0.0.0/8"}, "gateway.pool `10.0.0.0/8` is no IPv6 prefix; write one like fd01::/112"),
+        ({"pool": "fd01::/128"}, "gateway.pool `fd01::/128` has no address to lend; write one like fd01::/112"),
         ({"pool": "fd01::/129"}, "gateway.pool `fd01::/129`: the length must be 1 to 128; write one like fd01::/112"),
         (
             {"port_forwards": [{**FORWARD, "listen_port": 0}]},
@@ -80,6 +82,14 @@ class Machine:
         patch.setattr(socket, "if_nameindex", lambda: list(enumerate(self.interfaces, 1)))
         patch.setattr(planning, "_PROXY_NDP", self.proxy_ndp)
         patch.setattr(planning, "_STATUS", self.status)
+        self.addresses = directory / "if_inet6"
+        self.addresses.write_text("")
+        patch.setattr(planning, "_ADDRESSES", self.addresses)
+
+    def has(self, address: str, length: int, interface: str) -> None:
+        """Give it one more address."""
+        with self.addresses.open("a") as table:
+            table.write(f"{IPv6Address(address).packed.hex()} 02 {length:02x} 00 80 {interface:>8}\n")
 
 
 @pytest.fixture
@@ -117,6 +127,24 @@ def test_each_thing_that_is_missing_is_one_line_with_its_remedy(machine: Machine
     assert refusal(machine, made) == "the program nft is missing; install the package nftables"
     machine.user = 1000
     assert refusal(machine, made) == "the gateway changes the kernel's tables and needs root (or CAP_NET_ADMIN)"
+
+
+def test_a_pool_that_would_cut_off_a_network_is_refused(machine: Machine, tmp_path: Path) -> None:
+    machine.has("fd97::1", 128, "fips0")
+    machine.has("fd02::1", 64, "lan")
+    machine.has("fd02::5", 128, "lan")
+    for pool in ("fd01::/112", "fd02::/112", "fd97::1:0/112"):
+        assert check(read(tmp_path, {**SECTION, "pool": pool}), machine.forwarding) == []
+    assert refusal(machine, read(tmp_path, {**SECTION, "pool": "fd02::/64"})) == (
+        "gateway.pool fd02::/64 holds fd02::/64 of lan, which it would cut off; "
+        "write a prefix that nothing else uses, such as fd01::/112"
+    )
+    assert "holds fd97::1/128 of fips0" in refusal(machine, read(tmp_path, {**SECTION, "pool": "fd00::/8"}))
+
+
+def test_the_mesh_is_no_local_network(machine: Machine, tmp_path: Path) -> None:
+    line = "gateway.lan_interface is fips0, the way into the mesh; write that of the LAN"
+    assert refusal(machine, read(tmp_path, {**SECTION, "lan_interface": "fips0"})) == line
 
 
 def test_the_one_right_it_needs_is_enough(machine: Machine, tmp_path: Path) -> None:
