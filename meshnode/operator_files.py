@@ -23,6 +23,8 @@ class WatchedHosts:
     def __init__(self, hosts: HostMap, log: Log) -> None:
         self.map = hosts
         self.name_of = hosts.name_of
+        self.call = hosts.call
+        self.forget = hosts.forget
         self._log = log
 
     def refresh(self) -> bool:

@@ -118,6 +118,8 @@ class PeerActions:
         config = _extended(old, identity, PeerAddress(transport, address), alias if isinstance(alias, str) else None)
         changed = ["peer"] if known is None or old is None else _changes(known, old, config)
         node.register(identity, config.alias)
+        if config.alias is not None:
+            node.world.hosts.call(config.alias, identity)
         node.run(lambda now: node.peering.configure(config, now))
         return {
             "npub": npub,
@@ -136,6 +138,7 @@ class PeerActions:
         if not was_configured and peer is None:
             raise CommandError(f"peer not found: {npub}")
         node.links.cancel_dials(identity)
+        node.world.hosts.forget(identity)
         if peer is not None:
             node.peering.disconnect(identity)
             node.run(lambda now: node.links.disconnect(peer, DisconnectReason.CONFIGURATION_CHANGE, now))

@@ -60,11 +60,21 @@ class HostMap:
         """Replace the names that come from the configuration; unusable ones are left out with a warning."""
         self._aliases = {}
         for alias, peer in aliases:
-            problem = host_name_problem(alias)
-            if problem is None:
-                _define(self._aliases, alias, peer)
-            else:
-                self._report(f"alias {alias!r}", f"the alias {alias!r} gets no .fips name: {problem}")
+            self.call(alias, peer)
+        self._merge()
+
+    def call(self, name: str, peer: PeerIdentity) -> None:
+        """Add an alias; one that is no host name gets a warning and no name."""
+        problem = host_name_problem(name)
+        if problem is not None:
+            self._report(f"alias {name!r}", f"the alias {name!r} gets no .fips name: {problem}")
+            return
+        _define(self._aliases, name, peer)
+        self._merge()
+
+    def forget(self, peer: PeerIdentity) -> None:
+        """Remove the aliases of a peer; what the file calls it stays."""
+        self._aliases = {name: known for name, known in self._aliases.items() if known != peer}
         self._merge()
 
     def refresh(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from meshnode.identity import PeerIdentity
 from meshnode.mesh.link import LinkLayer
 from meshnode.mesh.session import SessionLayer
 
@@ -16,6 +17,12 @@ class HostNames(Protocol):
 
     def refresh(self) -> bool:
         """Read the names again if they changed."""
+
+    def call(self, name: str, peer: PeerIdentity) -> None:
+        """Have a peer be found under an alias, too."""
+
+    def forget(self, peer: PeerIdentity) -> None:
+        """Let go of a peer's aliases."""
 
 
 class Names:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from meshnode.identity import Identity
+from meshnode.identity import Identity, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.mesh.link import LinkEvent, PeerDown, PeerLink, PeerUp
 from meshnode.mesh.next_hop import nearest_hop
@@ -59,6 +59,12 @@ class NoHosts:
 
     def refresh(self) -> bool:
         return False
+
+    def call(self, name: str, peer: PeerIdentity) -> None:
+        pass
+
+    def forget(self, peer: PeerIdentity) -> None:
+        pass
 
 
 class SimNode(Node):

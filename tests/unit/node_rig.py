@@ -6,7 +6,7 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from meshnode.identity import Identity
+from meshnode.identity import Identity, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
 from meshnode.mesh.settings import MeshSettings
 from meshnode.node.admission import Admission, EverybodyAdmitted
@@ -42,6 +42,12 @@ class NoHosts:
 
     def refresh(self) -> bool:
         return False
+
+    def call(self, name: str, peer: PeerIdentity) -> None:
+        pass
+
+    def forget(self, peer: PeerIdentity) -> None:
+        pass
 
 
 class MeshHost:

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from meshnode.control.commands import CommandError
 from meshnode.control.lines import KEPT, RecentLines
 from meshnode.identity import Identity
+from meshnode.ipv6.hosts import HostMap
 from meshnode.node.peering import PeerAddress, PeerConfig
 from tests.unit.node_rig import MeshNet
 from tests.unit.test_control_state import GHOST, Chain, Operator
@@ -47,6 +48,21 @@ def test_a_peer_is_added_dialled_and_removed_for_good() -> None:
     assert operator.ask("show_peers")["peers"] == []
     with pytest.raises(CommandError, match=r"^peer not found: npub1"):
         operator.ask("peer_remove", {"npub": b.identity.npub})
+
+
+def test_an_alias_is_a_name_under_fips_as_long_as_the_peer_is_wanted() -> None:
+    net = MeshNet()
+    a, b = net.host("a"), net.host("b")
+    a.start()
+    hosts = a.node.world.hosts = HostMap(None, [("other", GHOST)])
+    operator = Operator(a, net)
+    operator.ask("peer_add", {"npub": b.identity.npub, "address": "b", "transport": "memory", "alias": "Bee"})
+    assert hosts.lookup("bee") == b.identity.peer
+    operator.ask("peer_add", {"npub": b.identity.npub, "address": "b", "transport": "memory", "alias": "no name"})
+    assert [text for text in hosts.warnings if "'no name' gets no .fips name" in text]
+    operator.ask("peer_remove", {"npub": b.identity.npub})
+    assert hosts.lookup("bee") is None
+    assert hosts.lookup("other") == GHOST
 
 
 def test_a_second_address_stands_beside_the_first(chain: Chain) -> None:
