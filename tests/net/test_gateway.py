@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,10 @@ from meshnode.identity import Identity
 from tests.net import reference
 from tests.rigs import control
 from tests.rigs.gateways import RUNNING, GatewayRig
+from tests.rigs.hosts import wire
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Program, environment
+from tests.rigs.screens import Screen
 from tests.rigs.waiting import wait_until
 
 pytestmark = pytest.mark.net
@@ -26,6 +29,12 @@ FORWARDS = [
     {"listen_port": 18081, "proto": "udp", "target": "[fd02::20]:8081"},
 ]
 TRANSFER = 20_000_000
+ECHO = """
+import socket
+sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sock.bind(("fd02::20", 8081))
+sock.sendto(*sock.recvfrom(100))
+"""
 
 
 def site(directory: Path, **files: str) -> Path:
@@ -50,6 +59,12 @@ def test_hosts_reach_the_mesh_and_are_reached_from_it(lab: Lab) -> None:
 
     forwarded = rig.far.host.run(["curl", "-sg", "-m", "10", f"http://[{rig.near.address}]:18080/"])
     assert forwarded.stdout == "lan"
+    rig.clients[0].start([sys.executable, "-c", ECHO])
+    wait_until(lambda: rig.clients[0].run(["ss", "-Hlun", "sport = :8081"]).stdout, 10, "it listens for datagrams")
+    with rig.far.host.socket(kind=socket.SOCK_DGRAM) as asking:
+        asking.settimeout(10)
+        asking.sendto(b"said over UDP", (rig.near.address, 18081))
+        assert asking.recv(100) == b"said over UDP"
 
     unused = rig.clients[0].run(["ping", "-6", "-c", "1", "-W", "2", "fd01::77"]).stdout
     assert "Address unreachable" in unused
@@ -62,6 +77,40 @@ def test_hosts_reach_the_mesh_and_are_reached_from_it(lab: Lab) -> None:
     assert rig.stop_gateway() == 0
     assert rig.kernel_state() == before
     assert "fips-gateway shutdown complete" in rig.log()
+
+
+def test_two_local_networks_are_led_into_the_mesh(lab: Lab) -> None:
+    rig = GatewayRig(lab, {"port_forwards": [{**FORWARDS[0], "target": "[fd03::20]:8080"}]}, clients=1)
+    rig.near.settings["meshnode"] = {"gateway": {"lan_interfaces": ["guests"]}}
+    guest = lab.host("guest")
+    wire(guest, rig.near.host, "eth0", "guests")
+    rig.near.host.ip("-6 addr add fd03::1/64 dev guests nodad")
+    guest.ip("-6 addr add fd03::20/64 dev eth0 nodad")
+    guest.ip("-6 route add default via fd03::1 dev eth0")
+    rig.clients.append(guest)
+    rig.start()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    rig.serve_pages(guest, "fd03::20", site(guest.directory / "www", index_html="guest"), 8080)
+    (address,) = rig.resolve("right.fips")
+    assert rig.fetch(address, client=0) == rig.fetch(address, client=1) == "far"
+    forwarded = rig.far.host.run(["curl", "-sg", "-m", "10", f"http://[{rig.near.address}]:18080/"])
+    assert forwarded.stdout == "guest"
+    assert rig.stop_gateway() == 0
+
+
+def test_a_pool_within_the_network_s_own_prefix(lab: Lab) -> None:
+    """Hosts need no route then: the gateway answers when they look for a lent address beside them."""
+    rig = GatewayRig(lab, {"pool": "fd02::5:0/112"}, clients=1)
+    rig.near.host.run(["sysctl", "-qw", "net.ipv6.conf.all.proxy_ndp=1"])
+    rig.clients[0].ip("-6 route del default")
+    rig.start()
+    rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
+    (address,) = rig.resolve("right.fips")
+    assert address == "fd02::5:1"
+    assert rig.fetch(address) == "far"
+    assert f"{address} dev lan proxy" in rig.near.host.ip("-6 neigh show proxy")
+    assert rig.stop_gateway() == 0
+    assert rig.near.host.ip("-6 neigh show proxy") == ""
 
 
 def test_fifty_names_at_once_and_a_dead_one_among_them(lab: Lab) -> None:
@@ -78,15 +127,18 @@ def test_fifty_names_at_once_and_a_dead_one_among_them(lab: Lab) -> None:
 
 def test_a_small_pool_is_shared_one_after_the_other(lab: Lab) -> None:
     rig = GatewayRig(lab, {"pool": "fd01::/126"}, clients=1).start()
-    names = [f"{Identity(bytes([7] * 31 + [number])).npub}.fips" for number in range(1, 5)]
-    assert [rig.resolve(name) for name in names[:3]] == [["fd01::1"], ["fd01::2"], ["fd01::3"]]
-    assert "status: SERVFAIL" in rig.question(names[3])
+    names = [f"{Identity(bytes([7] * 31 + [number])).npub}.fips" for number in range(1, 7)]
+    with ThreadPoolExecutor(6) as pool:
+        answers = dict(zip(names, pool.map(rig.question, names), strict=True))
+    refused = [name for name, answer in answers.items() if "status: SERVFAIL" in answer]
+    assert len(refused) == 3
+    assert all("fd01::" in answer for name, answer in answers.items() if name not in refused)
     assert "all 3 addresses of fd01::/126 are lent" in rig.log()
     # As short as the times are, a mapping nobody uses is gone after ttl, grace and a tick more.
     wait_until(lambda: not rig.ask("show_mappings")["mappings"], 45, "unused mappings are taken back")
     assert "dnat" not in rig.rules()
     assert rig.near.host.ip("-6 neigh show proxy") == ""
-    assert rig.resolve(names[3]) == ["fd01::1"]
+    assert [rig.resolve(name)[0] in ("fd01::1", "fd01::2", "fd01::3") for name in refused] == [True] * 3
 
 
 def test_a_download_outlives_its_name_and_a_gateway_that_is_killed(lab: Lab, is_long: bool) -> None:
@@ -332,6 +384,24 @@ def test_gateway_and_node_may_be_of_different_kinds(lab: Lab, whose: str) -> Non
     wait_until(lambda: rig.fetch(address) == "far", 20, "a page comes through")
     assert rig.stop_gateway() == 0
     assert "table inet fips_gateway" not in rig.rules()
+
+
+@pytest.mark.interop
+@pytest.mark.program("tmux")
+def test_their_monitor_shows_our_gateway(lab: Lab) -> None:
+    rig = GatewayRig(lab, clients=1).start()
+    assert rig.resolve("right.fips") == ["fd01::1"]
+    monitor = reference.binary().with_name("fipstop")
+    sockets = ["-s", str(rig.near.control_socket), "--gateway-socket", str(rig.socket_path)]
+    with Screen([str(monitor), *sockets, "-r", "1"], rig.near.directory, (150, 40)) as screen:
+        screen.wait_for("Runtime")
+        screen.press("BTab")  # the last tab
+        shown = screen.wait_for("NAT Mappings (1)")
+        assert "pool: fd01::/112  iface: lan  dns: [::]:5353 → [::1]:5354  ttl: 5s  grace: 5s" in shown
+        (row,) = [line for line in shown.splitlines() if "fd01::1 " in line]
+        assert "right.fips" in row
+        assert "Allocated" in row or "Active" in row
+        assert "65534" in shown
 
 
 def test_hosts_without_ipv6_go_through_the_proxy(lab: Lab) -> None:

@@ -17,6 +17,7 @@ from tests.rigs.labs import Lab
 
 from .conftest import Artefact
 from .machines import ROOT
+from .pages import filled, sections
 
 PROGRAMS = ("podman", "podman-compose", "runc", "catatonit")
 HELPERS = Path("/usr/lib/podman")
@@ -152,6 +153,25 @@ def rights(container: dict[str, Any]) -> str:
     lists = wanted["capabilities"]
     options = [f"--cap-{verb}={name}" for verb in ("drop", "add") for name in lists[verb]]
     return " ".join([*options, "--security-opt no-new-privileges"])
+
+
+def test_the_page_about_containers_is_followed_word_by_word(engine: Engine) -> None:
+    home = key("home")
+    page = engine.directory / "page"
+    page.mkdir()
+    (page / "index.html").write_text("hello, mesh\n")
+    (block,) = sections("docs/how-to/run-in-a-container.md")["Run it"]
+    assert IMAGE in block
+    said = engine.run(f"""
+podman network create --subnet 192.0.2.0/24 outside
+podman run --detach --network outside --ip 192.0.2.7 --device /dev/net/tun --cap-add NET_ADMIN --name home \\
+  --env FIPS_NSEC={home.nsec} --volume {page}:/srv/page:ro {IMAGE}
+podman exec --detach home {_WEB_SERVER}
+{filled(block, {"npub1...": home.npub})}
+podman rm --force --time 5 node home
+""")
+    assert "This node is well." in said
+    assert "hello, mesh\n" in said
 
 
 def test_podman_understands_what_the_manual_types(engine: Engine) -> None:
