@@ -14,10 +14,10 @@ import yaml
 from meshnode import __version__
 from meshnode.identity import Identity
 from tests.rigs.labs import Lab
+from tests.rigs.pages import filled, sections
 
 from .conftest import Artefact
 from .machines import ROOT
-from .pages import filled, sections
 
 PROGRAMS = ("podman", "podman-compose", "runc", "catatonit")
 HELPERS = Path("/usr/lib/podman")

@@ -9,12 +9,12 @@ import pytest
 from tests.rigs import traffic
 from tests.rigs.hosts import wire
 from tests.rigs.labs import Lab
+from tests.rigs.pages import filled, sections
 from tests.rigs.waiting import wait_until
 
 from .booted import PACKAGES, Booted
 from .conftest import Artefact
 from .machines import ROOT, debian
-from .pages import filled, sections
 from .test_deb import RELEASES
 
 pytestmark = pytest.mark.net

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
-from .machines import ROOT
+ROOT = Path(__file__).resolve().parents[2]
 
 _HEADING = re.compile(r"^## (?:\d+\. )?(.*)$", re.M)
 _BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```$", re.M | re.S)
