@@ -13,7 +13,9 @@ from twisted.internet.testing import MemoryReactorClock
 from meshnode.config.errors import ConfigError
 from meshnode.config.load import Loaded, load
 from meshnode.config.shown import differing, take_over
-from meshnode.gateway.embedded import EmbeddedGateway
+from meshnode.gateway.assembly import LocalNetwork
+from meshnode.gateway.embedded import RETRY_SECS, EmbeddedGateway
+from meshnode.gateway.plan import GatewayError
 
 GATEWAY = {"enabled": True, "pool": "fd01::/112", "lan_interface": "lan-that-is-not-there"}
 BESIDE = (
@@ -83,7 +85,37 @@ def test_a_gateway_that_cannot_start_is_no_reason_to_refuse_other_changes(rig: R
     take_over(rig.config, loaded.config, {"gateway"})  # as when the node itself started with this file
     problem = rig.reload(rig.read(GATEWAY))
     assert problem is not None
-    assert problem.startswith("no gateway for the local network, everything else works: ")
+    assert problem.startswith("no gateway for the local network yet, everything else works: ")
+
+
+def test_one_that_cannot_start_is_tried_again_until_it_can(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut the node may be there before the address that its proxy listens at."""
+    start, obstacles = LocalNetwork.start, ["no address", "no address", "no way"]
+
+    async def late(network: LocalNetwork) -> None:
+        if obstacles:
+            raise GatewayError(obstacles.pop(0))
+        await start(network)
+
+    monkeypatch.setattr(LocalNetwork, "start", late)
+    loaded = rig.read(proxy=["192.0.2.1:1080"])
+    assert rig.reload(loaded) == "no gateway for the local network yet, everything else works: no address"
+    rig.reactor.advance(RETRY_SECS)
+    assert rig.said == [], "what is known is not said again"
+    rig.reactor.advance(RETRY_SECS)
+    assert rig.said == ["no gateway for the local network yet, everything else works: no way"]
+    assert rig.listening() == []
+    rig.reactor.advance(RETRY_SECS)
+    assert rig.listening() == [("192.0.2.1", 1080)]
+    assert not rig.reactor.getDelayedCalls()
+
+
+def test_one_that_could_not_start_is_forgotten_when_the_node_stops(rig: Rig) -> None:
+    loaded = rig.read(GATEWAY)
+    take_over(rig.config, loaded.config, {"gateway"})
+    assert rig.reload(loaded) is not None
+    ensureDeferred(rig.gateway.stop())
+    assert not rig.reactor.getDelayedCalls()
 
 
 def test_who_runs_the_program_is_told_whom_else_to_tell(rig: Rig) -> None:
