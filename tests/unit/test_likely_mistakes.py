@@ -230,7 +230,7 @@ def test_round_trips_are_measured_in_session_time_which_restarts_at_every_rekey(
     """Section 11.2: with any other clock the figures are off by the age of the node or of the keys."""
     net = pair(MeshSettings(rekey=RekeySettings(after_secs=30)))
     net.clock.advance(1000)
-    net.run(100, step=0.006)
+    net.run(140, step=0.006)
     for host, other in (net.hosts, net.hosts[::-1]):
         peer = host.node.links.peers[other.identity.node_addr]
         assert peer.rekeys >= 2
