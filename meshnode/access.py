@@ -3,6 +3,7 @@
 `peers.allow` is looked at first, `peers.deny` after it; who is in neither is welcome unless `peers.deny` says `ALL`.
 The files are read again within a second of every change. A file that is there and cannot be read never opens a door:
 what it said last stays in force, and a deny list that could never be read denies everybody who is not allowed by name.
+The same holds for the names in it: a denied one that nobody bears any more means whom it meant before.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ class Decision(Enum):
 
 
 class Names(Protocol):
-    """Host names and aliases; `generation` changes with them."""
+    """Host names and aliases; `generation` changes with them. `never_read` is a hosts file that never could be."""
 
     @property
     def generation(self) -> int: ...
+
+    @property
+    def never_read(self) -> File | None: ...
 
     def lookup(self, label: str) -> PeerIdentity | None: ...
 
@@ -57,13 +61,20 @@ class Refusal:
 
 
 class _List:
-    """One file and what it means."""
+    """One file and what it means.
 
-    def __init__(self, path: File) -> None:
+    `closes_doors` tells that a name which nobody bears any more goes on meaning whom it meant. `waits_for` is the hosts
+    file that has to be read before all names mean somebody.
+    """
+
+    def __init__(self, path: File, closes_doors: bool = False) -> None:
         self.file = WatchedFile(path)
         self.entries = AccessList()
         self.identities: dict[bytes, PeerIdentity] = {}
         self.unreadable: str | None = None
+        self.waits_for: File | None = None
+        self._closes_doors = closes_doors
+        self._meant: dict[str, PeerIdentity] = {}
         self._is_suspect = False
 
     def read(self) -> bool:
@@ -91,14 +102,20 @@ class _List:
             yield f"{self.file.path} cannot be read, what it said before stays in force: {self.unreadable}"
         for line, problem in self.entries.problems:
             yield f"{self.file.path}, line {line}: {problem}"
-        self.identities = {}
+        before, self._meant, self.waits_for = self._meant, {}, None
         for token, line in self.entries.tokens.items():
+            place = f"{self.file.path}, line {line}"
             try:
                 identity = _identity(token, names)
             except IdentityError as error:
-                yield f"{self.file.path}, line {line}: {error}: the line is left out"
-                continue
-            self.identities[identity.node_addr] = identity
+                if not self._closes_doors or token not in before:
+                    self.waits_for = self.waits_for or names.never_read
+                    yield f"{place}: {error}: the line is left out"
+                    continue
+                identity = before[token]
+                yield f"{place}: {error} any more: it goes on denying {identity.npub}, until the line is changed"
+            self._meant[token] = identity
+        self.identities = {identity.node_addr: identity for identity in self._meant.values()}
 
     def __bool__(self) -> bool:
         return bool(self.identities)
@@ -132,7 +149,7 @@ class AccessControl:
         wall: Callable[[], float],
         refused: Callable[[Refusal, int], None],
     ) -> None:
-        self._allow, self._deny = _List(allow), _List(deny)
+        self._allow, self._deny = _List(allow), _List(deny, closes_doors=True)
         self._names = names
         self._generation = -1
         self._never_read = True
@@ -167,12 +184,14 @@ class AccessControl:
 
     @property
     def _denies_everybody(self) -> bool:
-        return self._deny.entries.everybody or self._deny_is_unknown
+        return self._deny.entries.everybody or self._unread is not None
 
     @property
-    def _deny_is_unknown(self) -> bool:
-        """Whether there is a deny list of which not one version could be read."""
-        return self._deny.unreadable is not None and self._never_read
+    def _unread(self) -> File | None:
+        """The file without which nobody can know who is denied: the list, or the names in it, never yet read."""
+        if self._deny.unreadable is not None and self._never_read:
+            return self._deny.file.path
+        return self._deny.waits_for
 
     def _note(self, identity: PeerIdentity, context: str, path: Path, decision: Decision) -> None:
         self.refusals_total += 1
@@ -200,7 +219,7 @@ class AccessControl:
     def use(self, allow: File, deny: File) -> None:
         """Go by other files from now on; the next `refresh` tells that decisions may be other ones."""
         if (allow, deny) != (self._allow.file.path, self._deny.file.path):
-            self._allow, self._deny = _List(allow), _List(deny)
+            self._allow, self._deny = _List(allow), _List(deny, closes_doors=True)
             self._never_read = True
             self._generation = -1
             self.refresh()
@@ -220,8 +239,8 @@ class AccessControl:
         return True
 
     def _unknown(self) -> Iterator[str]:
-        if self._deny_is_unknown:
-            yield f"nobody is admitted who is not in {self._allow.file.path}, until {self._deny.file.path} can be read"
+        if self._unread is not None:
+            yield f"nobody is admitted who is not in {self._allow.file.path}, until {self._unread} can be read"
 
     # -- for operators
 

@@ -55,7 +55,7 @@ class WatchedFile:
                 content = file.read(LARGEST_FILE + 1)
             if len(content) > LARGEST_FILE:
                 raise FileProblem(f"it is larger than {LARGEST_FILE} bytes")
-            return content.decode()
+            return content.decode("utf-8-sig")  # some editors begin a file with a mark that is no text
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -30,13 +30,16 @@ class HostMap:
     """Host names to identities and back.
 
     `path` is the hosts file or None for none. The driver drains `warnings` after construction and after each `refresh`;
-    a line that stays wrong is reported once. `generation` is another number whenever names may have changed.
+    a line that stays wrong is reported once. `generation` is another number whenever names may have changed. A file
+    that cannot be read any more goes on meaning what it said; `never_read` is the path of one that never could be.
     """
 
     def __init__(self, path: Path | str | None, aliases: Iterable[tuple[str, PeerIdentity]] = ()) -> None:
         self._watched = None if path is None else WatchedFile(Path(path))
         self.warnings: list[str] = []
         self.generation = 0
+        self.never_read: Path | None = None
+        self._was_read = False
         self._aliases: dict[str, PeerIdentity] = {}
         self._file: dict[str, PeerIdentity] = {}
         self._reported: set[str] = set()
@@ -82,22 +85,24 @@ class HostMap:
         if self._watched is None or not self._watched.changed():
             return False
         still_wrong = {key for key in self._reported if key.startswith("alias ")}
-        known = {peer.npub: peer for peer in self._file.values()}
-        self._file = {}
-        for problem_key, text in self._read(self._watched, known):
+        for problem_key, text in self._read(self._watched):
             still_wrong.add(problem_key)
             self._report(problem_key, text)
         self._reported &= still_wrong
         self._merge()
         return True
 
-    def _read(self, file: WatchedFile, known: dict[str, PeerIdentity]) -> Iterator[tuple[str, str]]:
+    def _read(self, file: WatchedFile) -> Iterator[tuple[str, str]]:
         """Fill the file's map; yield (what it is about, warning) for every problem."""
         try:
             text = file.read() or ""
         except FileProblem as error:
-            yield f"file {error}", f"{file.path} is ignored: {error}"
+            self.never_read = None if self._was_read else file.path
+            what = "what it said before stays in force" if self._was_read else "it is ignored"
+            yield f"file {error}", f"{file.path} cannot be read, {what}: {error}"
             return
+        self.never_read, self._was_read = None, True
+        known, self._file = {peer.npub: peer for peer in self._file.values()}, {}
         for number, line in enumerate(text.split("\n"), 1):
             problem = self._line(line, known)
             if problem is not None:

@@ -190,6 +190,53 @@ def test_a_name_follows_the_hosts_file_and_the_aliases(rig: Rig) -> None:
     assert rig.admitted() == [True, True, False]
 
 
+@pytest.mark.parametrize("spoilt", [b"", b"# caf\xe9\n", b"other npub1broken\n", b"#" * (2 << 20)])
+def test_a_denied_name_that_nobody_bears_any_more_opens_no_door(rig: Rig, spoilt: bytes) -> None:
+    rig.write(rig.hosts_file, f"ann {ANN.npub}\n")
+    lists = rig.open(None, "ann\n")
+    assert rig.admitted() == [False, True, True]
+    rig.hosts_file.write_bytes(spoilt)
+    rig.hosts.refresh()
+    lists.refresh()
+    assert rig.admitted() == [False, True, True]
+    assert len(lists.warnings + rig.hosts.warnings) >= 1
+    rig.write(rig.deny, "# ann\n")
+    lists.refresh()
+    assert rig.admitted() == [True, True, True]
+
+
+def test_an_allowed_name_that_nobody_bears_any_more_opens_no_door_either(rig: Rig) -> None:
+    rig.write(rig.hosts_file, f"ann {ANN.npub}\n")
+    lists = rig.open("ann\n", "ALL\n")
+    assert rig.admitted() == [True, False, False]
+    rig.write(rig.hosts_file, "")
+    rig.hosts.refresh()
+    assert lists.refresh()
+    assert rig.admitted() == [False, False, False]
+
+
+def test_names_that_could_never_be_read_deny_all_but_the_allowed(rig: Rig) -> None:
+    rig.hosts_file.write_bytes(b"ann \xff\n")
+    lists = rig.open(f"{CAT.npub}\n", "ann\n")
+    assert rig.admitted() == [False, False, True]
+    assert f"nobody is admitted who is not in {rig.allow}, until {rig.hosts_file} can be read" in lists.warnings
+    rig.write(rig.hosts_file, f"ann {ANN.npub}\n")
+    rig.hosts.refresh()
+    lists.refresh()
+    assert rig.admitted() == [False, True, True]
+
+
+def test_names_that_cannot_be_read_matter_to_nobody_who_is_denied_by_key(rig: Rig) -> None:
+    rig.hosts_file.write_bytes(b"ann \xff\n")
+    rig.open(None, f"{ANN.npub}\nbob\n")
+    assert rig.admitted() == [False, False, True]
+
+
+def test_the_mark_that_some_editors_begin_a_file_with_hides_no_line(rig: Rig) -> None:
+    rig.open(None, "\ufeffALL\n")
+    assert rig.admitted() == [False, False, False]
+
+
 def test_a_problem_is_told_once_until_it_is_another_one(rig: Rig) -> None:
     lists = rig.open(None, "nobody\n")
     assert len(lists.warnings) == 1

@@ -167,6 +167,15 @@ def test_a_file_that_cannot_be_read_is_reported_once_and_counts_as_empty(
     assert reason in hosts.warnings[0]
 
 
+def test_a_file_that_cannot_be_read_any_more_goes_on_meaning_what_it_said(path: Path) -> None:
+    write(path, f"alpha {ALPHA.npub}")
+    hosts = HostMap(path)
+    path.write_bytes(b"alpha \xff\xfe")
+    assert hosts.refresh()
+    assert hosts.lookup("alpha") == ALPHA
+    assert "stays in force" in hosts.warnings[0]
+
+
 def test_something_that_is_not_a_file_is_reported_and_never_opened(path: Path) -> None:
     os.mkfifo(path)
     hosts = HostMap(path)
