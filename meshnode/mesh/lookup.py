@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.backoff import Backoff
 from meshnode.mesh.bloom import member_mask
 from meshnode.mesh.coordinates import Coordinates, NodeAddr
+from meshnode.mesh.lookup_answers import Question, RelayedAnswers
 from meshnode.mesh.neighbour import Neighbours, Refusals
 from meshnode.mesh.rate_limit import IntervalLimiter, TokenBucket
 from meshnode.mesh.settings import LookupSettings
@@ -26,7 +28,6 @@ FORWARD_LIMIT_AGE = 60.0
 MAX_BUDGETS = 1024
 ORIGINS_AT_ONCE = 64.0
 ORIGINS_PER_SECOND = 16.0
-BACKOFF_CAPACITY = 4096
 PATH_MTU_FLOOR = 256
 UNKNOWN_MTU = 65535
 
@@ -61,12 +62,18 @@ class LookupCounters:
 
 @dataclass(slots=True)
 class RecentRequest:
-    """A request seen lately: where its answer goes."""
+    """A request seen lately: where its answer goes, and who of those asked is not to give it if another one does."""
 
     from_peer: NodeAddr
+    target: NodeAddr
     origin: NodeAddr
     seen_at: float
     answered: bool = False
+    doubted: tuple[NodeAddr, ...] = ()
+
+    @property
+    def question(self) -> Question:
+        return self.from_peer, self.target, self.origin
 
 
 class Asked(NamedTuple):
@@ -97,36 +104,6 @@ class Found:
     coordinates: Coordinates
     path_mtu: int | None
     signed: bool = True
-
-
-class Backoff:
-    """Suppresses lookups for a target that keeps failing: for base, twice base, ... at most max seconds; 0 for none."""
-
-    __slots__ = ("_base", "_failures", "_max")
-
-    def __init__(self, base: float, maximum: float) -> None:
-        self._base = base
-        self._max = maximum
-        self._failures: dict[NodeAddr, tuple[int, float]] = {}
-
-    def suppressed(self, target: NodeAddr, now: float) -> bool:
-        failure = self._failures.get(target)
-        return failure is not None and now < failure[1]
-
-    def record_failure(self, target: NodeAddr, now: float) -> int:
-        """Note one more failure in a row and return how many there have been."""
-        count = self._failures.pop(target, (0, 0.0))[0] + 1
-        if len(self._failures) >= BACKOFF_CAPACITY:
-            del self._failures[next(iter(self._failures))]
-        delay = min(self._base * 2 ** min(count - 1, 32), self._max)
-        self._failures[target] = (count, now + delay)
-        return count
-
-    def forget(self, target: NodeAddr) -> None:
-        self._failures.pop(target, None)
-
-    def clear(self) -> None:
-        self._failures.clear()
 
 
 class RelayLimit:
@@ -194,6 +171,7 @@ class Lookups:
         "_identity_of",
         "_mesh",
         "_patience",
+        "_relayed",
         "_settings",
         "asked",
         "backoff",
@@ -223,6 +201,7 @@ class Lookups:
         self._mesh = mesh
         self._patience = max(ANSWER_SECS, sum(settings.attempt_timeouts_secs))
         self._forward_limit = RelayLimit(settings.forward_min_interval_secs)
+        self._relayed = RelayedAnswers()
         self.backoff = Backoff(settings.backoff_base_secs, settings.backoff_max_secs)
         self.counters = LookupCounters()
         self.lookup_resp_mtu_below_floor = 0  # published in the family `errors`
@@ -272,8 +251,10 @@ class Lookups:
         self._forward_limit.clear_repeats()
 
     def advance(self, now: float) -> None:
-        """Repeat or give up the lookups whose attempt has had its time."""
+        """Repeat or give up the lookups whose attempt has had its time; pass on answers that waited for better ones."""
         self._forget_asked(now)
+        for held in self._relayed.take_due(now):
+            self._pass_on(self.recent[held.request_id], held.peer, held.response, now)
         for target, lookup in list(self.pending.items()):
             if now < self._attempt_deadline(lookup):
                 continue
@@ -288,7 +269,9 @@ class Lookups:
                 lookup.asked = self._ask(target, now)
 
     def next_deadline(self) -> float | None:
-        return min(map(self._attempt_deadline, self.pending.values())) if self.pending else None
+        deadline = min(map(self._attempt_deadline, self.pending.values()), default=float("inf"))
+        deadline = min(deadline, self._relayed.next_deadline())
+        return deadline if deadline < float("inf") else None
 
     def _attempt_deadline(self, lookup: PendingLookup) -> float:
         ladder = self._settings.attempt_timeouts_secs
@@ -361,7 +344,7 @@ class Lookups:
         elif not self._make_room(peer):
             counters.req_dedup_cache_full += 1
         else:
-            self.recent[request_id] = RecentRequest(peer, request.origin, now)
+            self.recent[request_id] = RecentRequest(peer, request.target, request.origin, now)
             self._held[peer] += 1
             if request.target == self._identity.node_addr:
                 self._answer(request, peer, now)
@@ -378,6 +361,7 @@ class Lookups:
 
     def _forget(self, request_id: int) -> None:
         peer = self.recent.pop(request_id).from_peer
+        self._relayed.forget(request_id)
         self._held[peer] -= 1
         if not self._held[peer]:
             del self._held[peer]
@@ -429,13 +413,16 @@ class Lookups:
         elif not chosen:
             counters.req_fallback_forwarded += 1
             chosen = claimants
+        if len(chosen) > 1:
+            recent = self.recent[request.request_id]
+            recent.doubted = self._relayed.doubted(recent.question, chosen, now)
         for address in chosen:
             self._mesh.send(address, message)
 
     # Answers
 
-    def response(self, body: bytes, now: float) -> None:
-        """A LookupResponse (after the type byte) came; for a request we did not relay it is ours, if we asked.
+    def response(self, peer: NodeAddr, body: bytes, now: float) -> None:
+        """A LookupResponse (after the type byte) came from `peer`; for a request not relayed it is ours, if we asked.
 
         An answer is signed for good: without the question, to a question that had its answer, or long after it, an old
         one could be told again or kept for later at any time.
@@ -449,11 +436,21 @@ class Lookups:
         recent = self.recent.get(response.request_id)
         if recent is None:
             self._accept(response, now)
-        elif not recent.answered:
-            recent.answered = True
-            self._forward_limit.answered(response.target, recent.origin, recent.from_peer)
-            self.counters.resp_forwarded += 1
-            self._return(response, recent.from_peer)
+        elif recent.answered:
+            return
+        elif peer in recent.doubted:
+            self._relayed.hold_back(response.request_id, peer, response, now)
+        else:
+            self._pass_on(recent, peer, response, now)
+
+    def _pass_on(self, recent: RecentRequest, peer: NodeAddr, response: LookupResponse, now: float) -> None:
+        """Have the answer of `peer` be the one to a request."""
+        recent.answered = True
+        self._relayed.forget(response.request_id)
+        self._relayed.given(recent.question, peer, now)
+        self._forward_limit.answered(recent.target, recent.origin, recent.from_peer)
+        self.counters.resp_forwarded += 1
+        self._return(response, recent.from_peer)
 
     def _return(self, response: LookupResponse, hop: NodeAddr) -> None:
         """Send an answer one hop towards the origin, with that link's MTU folded in."""

@@ -203,7 +203,7 @@ class Router:
             self.lookups.request(peer, body, now)
             self._drain_lookups(now)
         elif msg_type == LOOKUP_RESPONSE:
-            self.lookups.response(body, now)
+            self.lookups.response(peer, body, now)
             self._drain_lookups(now)
 
     def first_rtt(self, peer: NodeAddr, now: float, wall: float) -> None:

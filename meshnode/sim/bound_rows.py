@@ -220,6 +220,22 @@ ROUTING = (
         "`lookup.req_dedup_cache_full`, `refused.requests`",
     ),
     Row(
+        ("router.lookups._relayed._given",),
+        "relayed requests answered lately, with whose answers went back",
+        "4,096, 8 neighbours of each; 20 s",
+        at_most(4096),
+        "the oldest is forgotten",
+        "",
+    ),
+    Row(
+        ("router.lookups._relayed._held_back", "router.lookups._relayed._given[]", "router.lookups.recent[].doubted"),
+        "answers that wait for another neighbour's, and whom they are from",
+        "one per request seen lately, 0.25 s",
+        at_most(4096),
+        "forgotten with the request",
+        "",
+    ),
+    Row(
         ("router.lookups.pending",),
         "lookups of our own",
         "1,024",

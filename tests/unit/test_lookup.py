@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from meshnode.identity import PeerIdentity
+from meshnode.mesh.backoff import Backoff
 from meshnode.mesh.bloom import filter_of
 from meshnode.mesh.coordinates import Coordinates
-from meshnode.mesh.lookup import ANSWER_SECS, MAX_ASKED, RECENT_CAPACITY, Asked, Backoff, Found, Lookups
+from meshnode.mesh.lookup import ANSWER_SECS, MAX_ASKED, RECENT_CAPACITY, Asked, Found, Lookups
+from meshnode.mesh.lookup_answers import HOLD_SECS, MEMORY_SECS
 from meshnode.mesh.neighbour import Budget, Neighbour, Neighbours
 from meshnode.mesh.settings import LookupSettings
 from meshnode.wire.lookup import LookupRequest, LookupResponse
@@ -71,7 +73,7 @@ class Rig:
 def tell(rig: Rig, response: LookupResponse) -> None:
     """Hand the rig an answer to a question it asked."""
     rig.lookups.asked[response.request_id] = Asked(response.target, 0.0)
-    rig.lookups.response(response.encode()[1:], 0.0)
+    rig.lookups.response(PARENT.node_addr, response.encode()[1:], 0.0)
 
 
 def answer(request_id: int = 1, path_mtu: int = 1300, signer: Any = FAR, **fields: Any) -> LookupResponse:
@@ -180,7 +182,7 @@ def test_a_proven_answer_to_any_attempt_is_accepted() -> None:
     (request_id,) = rig.lookups.asked
     rig.lookups.advance(1.0)
     assert len(rig.lookups.asked) == 2
-    rig.lookups.response(answer(request_id).encode()[1:], 1.0)
+    rig.lookups.response(PARENT.node_addr, answer(request_id).encode()[1:], 1.0)
     assert rig.lookups.found == [Found(FAR.node_addr, [FAR.node_addr, ROOT.node_addr], 1300)]
     assert rig.lookups.pending == {}
     assert rig.counters.resp_accepted == 1
@@ -192,7 +194,7 @@ def test_an_answer_nobody_asked_for_is_dropped(asked_about: bytes | None) -> Non
     rig = Rig()
     if asked_about is not None:
         rig.lookups.asked[999] = Asked(asked_about, 0.0)
-    rig.lookups.response(answer(request_id=999).encode()[1:], 0.0)
+    rig.lookups.response(PARENT.node_addr, answer(request_id=999).encode()[1:], 0.0)
     assert rig.lookups.found == []
     assert rig.lookups.refused.unasked_answers == 1
 
@@ -204,7 +206,7 @@ def test_an_answer_counts_once() -> None:
     rig.lookups.start(FAR.node_addr, 0.0)
     (request_id,) = rig.lookups.asked
     for _ in range(2):
-        rig.lookups.response(answer(request_id).encode()[1:], 1.0)
+        rig.lookups.response(PARENT.node_addr, answer(request_id).encode()[1:], 1.0)
     assert len(rig.lookups.found) == 1
     assert (rig.counters.resp_accepted, rig.lookups.refused.unasked_answers) == (1, 1)
 
@@ -216,7 +218,7 @@ def test_an_answer_that_was_kept_back_for_long_is_dropped(age: float, accepted: 
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.lookups.start(FAR.node_addr, 0.0)
     (request_id,) = rig.lookups.asked
-    rig.lookups.response(answer(request_id).encode()[1:], age)
+    rig.lookups.response(PARENT.node_addr, answer(request_id).encode()[1:], age)
     assert len(rig.lookups.found) == accepted
     assert rig.lookups.refused.unasked_answers == 1 - accepted
 
@@ -236,7 +238,7 @@ def test_a_longer_ladder_waits_longer_for_its_answers() -> None:
     rig.reach(PARENT.node_addr, FAR.node_addr)
     rig.lookups.start(FAR.node_addr, 0.0)
     (request_id,) = rig.lookups.asked
-    rig.lookups.response(answer(request_id).encode()[1:], 59.0)
+    rig.lookups.response(PARENT.node_addr, answer(request_id).encode()[1:], 59.0)
     assert len(rig.lookups.found) == 1
 
 
@@ -249,7 +251,7 @@ def test_our_answer_cannot_be_drawn_away_by_its_number() -> None:
     rig.mesh.sent.clear()
     rig.request(request_id, peer=CHILD.node_addr)
     assert (rig.mesh.sent, rig.counters.req_duplicate) == ([], 1)
-    rig.lookups.response(answer(request_id).encode()[1:], 1.0)
+    rig.lookups.response(PARENT.node_addr, answer(request_id).encode()[1:], 1.0)
     assert [found.target for found in rig.lookups.found] == [FAR.node_addr]
     assert rig.mesh.sent == []
 
@@ -386,7 +388,7 @@ def test_whoever_had_an_answer_may_ask_again_at_once() -> None:
     rig.request(77)
     rig.request(78, now=0.1)
     assert (rig.counters.req_forwarded, rig.counters.req_forward_rate_limited) == (1, 1)
-    rig.lookups.response(answer(77, 65535).encode()[1:], 0.2)
+    rig.lookups.response(PARENT.node_addr, answer(77, 65535).encode()[1:], 0.2)
     rig.request(79, now=0.3)
     assert (rig.counters.req_forwarded, rig.counters.req_forward_rate_limited) == (2, 1)
 
@@ -459,11 +461,101 @@ def test_answers_travel_back_once_with_the_smallest_mtu() -> None:
     rig.request(77)
     rig.mesh.sent.clear()
     for path_mtu in (65535, 1200):
-        rig.lookups.response(answer(77, path_mtu).encode()[1:], 0.0)
+        rig.lookups.response(PARENT.node_addr, answer(77, path_mtu).encode()[1:], 0.0)
     ((peer, message),) = rig.mesh.sent
     assert (peer, LookupResponse.parse(message[1:]).path_mtu) == (CHILD.node_addr, 1400)
     assert (rig.counters.resp_received, rig.counters.resp_forwarded) == (2, 1)
     assert rig.lookups.found == []
+
+
+class Relay(Rig):
+    """PARENT and CROSS are both asked for FAR, in the name of a node behind CHILD."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mesh.tree_peers.add(CROSS.node_addr)
+        for peer in (PARENT, CROSS):
+            self.reach(peer.node_addr, FAR.node_addr)
+
+    def asks(self, number: int, now: float) -> None:
+        self.request(number, now=now)
+        assert self.asked() == [PARENT.node_addr, CROSS.node_addr]
+
+    def hears(self, peer: Any, number: int, path_mtu: int, now: float) -> list[int]:
+        """What goes back; answers are told apart by their path MTU."""
+        self.lookups.response(peer.node_addr, answer(number, path_mtu).encode()[1:], now)
+        return self.returned()
+
+    def returned(self) -> list[int]:
+        mtus = [LookupResponse.parse(message[1:]).path_mtu for to, message in self.mesh.sent if message[0] == 0x31]
+        self.mesh.sent.clear()
+        return mtus
+
+
+def test_who_answered_in_vain_has_to_wait_for_the_others() -> None:
+    """A neighbour that makes its answers up is always the first; the target must be found all the same."""
+    rig = Relay()
+    rig.asks(1, now=0.0)
+    assert rig.hears(CROSS, 1, 301, now=0.0) == [301]
+    assert rig.hears(PARENT, 1, 302, now=0.1) == []
+    rig.asks(2, now=1.0)
+    assert rig.hears(CROSS, 2, 303, now=1.0) == []
+    assert rig.hears(PARENT, 2, 304, now=1.1) == [304]
+    assert rig.hears(CROSS, 2, 305, now=1.2) == []
+    rig.lookups.advance(5.0)
+    assert rig.returned() == []
+    assert rig.counters.resp_forwarded == 2
+
+
+def test_who_answered_in_vain_is_heard_when_nobody_else_answers() -> None:
+    """The target may have moved since, and asking again have that reason."""
+    rig = Relay()
+    rig.asks(1, now=0.0)
+    assert rig.hears(CROSS, 1, 301, now=0.0) == [301]
+    rig.asks(2, now=1.0)
+    assert rig.hears(CROSS, 2, 302, now=1.0) == []
+    assert rig.hears(CROSS, 2, 303, now=1.0) == []
+    assert rig.lookups.next_deadline() == 1.0 + HOLD_SECS
+    rig.lookups.advance(1.0 + HOLD_SECS)
+    assert rig.returned() == [302]
+    assert rig.lookups.next_deadline() is None
+
+
+def test_when_all_answered_in_vain_the_first_counts_again() -> None:
+    rig = Relay()
+    for number, giver, other in ((1, CROSS, PARENT), (2, PARENT, CROSS), (3, CROSS, PARENT)):
+        rig.asks(number, now=float(number))
+        assert rig.hears(giver, number, 301, now=float(number)) == [301]
+        assert rig.hears(other, number, 302, now=float(number)) == []
+
+
+def test_an_answer_of_long_ago_makes_nobody_wait() -> None:
+    rig = Relay()
+    rig.asks(1, now=0.0)
+    assert rig.hears(CROSS, 1, 301, now=0.0) == [301]
+    rig.asks(2, now=MEMORY_SECS + 1)
+    assert rig.hears(CROSS, 2, 302, now=MEMORY_SECS + 1) == [302]
+
+
+def test_the_only_one_asked_never_waits() -> None:
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    for number in (1, 2):
+        rig.request(number, now=float(number))
+        rig.lookups.response(PARENT.node_addr, answer(number).encode()[1:], float(number))
+    assert rig.counters.resp_forwarded == 2
+
+
+def test_an_answer_that_waits_is_forgotten_with_its_request() -> None:
+    rig = Relay()
+    rig.asks(1, now=0.0)
+    rig.hears(CROSS, 1, 301, now=0.0)
+    rig.asks(2, now=1.0)
+    rig.hears(CROSS, 2, 302, now=1.0)
+    rig.request(3, now=60.0)
+    rig.asked()
+    rig.lookups.advance(60.0)
+    assert rig.returned() == []
 
 
 def test_an_answer_for_a_vanished_peer_is_dropped() -> None:
@@ -472,12 +564,12 @@ def test_an_answer_for_a_vanished_peer_is_dropped() -> None:
     rig.request(77)
     del rig.mesh.neighbours[CHILD.node_addr]
     rig.mesh.sent.clear()
-    rig.lookups.response(answer(77).encode()[1:], 0.0)
+    rig.lookups.response(PARENT.node_addr, answer(77).encode()[1:], 0.0)
     assert rig.mesh.sent == []
 
 
 def test_malformed_messages_are_counted() -> None:
     rig = Rig()
     rig.lookups.request(CHILD.node_addr, bytes(45), 0.0)
-    rig.lookups.response(bytes(20), 0.0)
+    rig.lookups.response(PARENT.node_addr, bytes(20), 0.0)
     assert (rig.counters.req_decode_error, rig.counters.resp_decode_error) == (1, 1)

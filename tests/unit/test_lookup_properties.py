@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from meshnode.mesh import backoff as backoffs
 from meshnode.mesh import lookup
+from meshnode.mesh.backoff import Backoff
 from meshnode.mesh.bloom import filter_of, member_mask
-from meshnode.mesh.lookup import Backoff, Found, RecentRequest
+from meshnode.mesh.lookup import Found, RecentRequest
 from meshnode.mesh.neighbour import Neighbour
 from meshnode.wire.lookup import LookupRequest, LookupResponse
 from tests.unit.mesh_rig import addr, path
@@ -25,6 +27,7 @@ LADDER = [1, 2]
 SIGNERS = {node.node_addr: node for node in (ROOT, PARENT, ME, CHILD, CROSS, FAR)}
 PEERS = [node.node_addr for node in (PARENT, CHILD, CROSS)]
 UNKNOWN = addr(5)
+NOBODY = addr(6)  # who passes answers on matters to test_lookup alone
 TARGETS = [FAR.node_addr, CHILD.node_addr, ROOT.node_addr, UNKNOWN]
 FOREIGN = st.integers(10_000, 10_007)  # our own, which count the draws, stay far below
 
@@ -212,7 +215,7 @@ class Lookup(RuleBasedStateMachine):
         if seen or self.rig.counters.req_dedup_cache_full > full:
             assert sent == []
             return
-        self.remembered[number] = RecentRequest(peer, origin, self.now)
+        self.remembered[number] = RecentRequest(peer, wanted, origin, self.now)
         if wanted == ME.node_addr:
             self.check_answer(sent, peer, number)
         else:
@@ -301,7 +304,7 @@ class Lookup(RuleBasedStateMachine):
         relayed = self.remembered.get(response.request_id)
         self.responses += 1
         pending = len(self.lookups.pending)
-        self.lookups.response(response.encode()[1:], self.now)
+        self.lookups.response(NOBODY, response.encode()[1:], self.now)
         self.resolved += pending - len(self.lookups.pending)
         sent = self.drain()
         if relayed is not None:
@@ -342,7 +345,7 @@ class Lookup(RuleBasedStateMachine):
     def babbles(self, peer: bytes, noise: bytes) -> None:
         self.hear_request(peer, noise[:44])
         self.responses += 1
-        self.lookups.response(noise[:91], self.now)
+        self.lookups.response(NOBODY, noise[:91], self.now)
         assert self.drain() == []
 
     def number(self, data: st.DataObject) -> int:
@@ -420,7 +423,7 @@ def test_backoff_is_never_below_its_base_nor_above_its_maximum(
 ) -> None:
     """Section 7.6; and it forgets rather than grow."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lookup, "BACKOFF_CAPACITY", 3)
+        patch.setattr(backoffs, "BACKOFF_CAPACITY", 3)
         backoff, now = Backoff(base, base + more), 0.0
         for number, pause, found in events:
             now += pause

@@ -6,9 +6,10 @@ from itertools import combinations
 
 import pytest
 
-from meshnode.mesh.bloom import member_mask
+from meshnode.mesh.bloom import filter_of, member_mask
 from meshnode.mesh.router import CoordinatesChanged, CoordinatesLearned, LookupFailed, ParentChanged
 from meshnode.wire.bloom import FilterAnnounce
+from meshnode.wire.lookup import LookupRequest, LookupResponse
 from tests.unit.mesh_rig import MeshNet
 
 
@@ -278,6 +279,34 @@ def test_a_lookup_learns_the_smallest_link_on_the_way() -> None:
     net.routers[0].lookup(net.address(3), net.now)
     net.run(1)
     assert CoordinatesLearned(net.address(3), 1280) in net.events[0]
+
+
+def test_a_neighbour_that_makes_answers_up_hides_nobody() -> None:
+    """It claims a node of another branch, and answers whoever looks for it before that node can."""
+    net = MeshNet(5)
+    asker, target, liar = 1, 3, 2
+    for a, b in ((0, asker), (0, 4), (4, target), (0, liar)):
+        net.link(a, b)
+    net.run(20)
+
+    def lie(sender: int, receiver: int, message: bytes) -> bool:
+        if receiver == liar and message[0] == 0x30:
+            request = LookupRequest.parse(message[1:])
+            place = [request.target, net.address(liar), net.address(0)]
+            made_up = LookupResponse(request.request_id, request.target, 1400, place, bytes(64))
+            net.queue.appendleft((liar, 0, made_up.encode()))
+        return sender == liar and message[0] == 0x20
+
+    net.lost = lie
+    bits = filter_of([net.address(liar), net.address(target)]).to_bytes(1024, "little")
+    false_filter = FilterAnnounce(1 << 40, 5, 1, bits).encode()
+    net.routers[0].message(net.address(liar), 0x20, false_filter[1:], net.now, net.wall)
+    net.run(5)
+    net.events[asker].clear()
+    net.routers[asker].lookup(net.address(target), net.now)
+    net.run(5)
+    assert net.routers[asker].lookups.counters.resp_proof_failed == 1
+    assert net.events[asker] == [CoordinatesLearned(net.address(target), 1472)]
 
 
 def test_measured_costs_move_a_node_to_the_better_parent() -> None:
