@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = ("bleak", "dbus_fast", "prometheus_client", "pyroute2", "scapy", "textual", "txtorcon", "zeroconf")
 NOT_FOR_A_NODE = {
-    "OpenSSL.SSL", "email", "http.client", "importlib.abc", "multiprocessing", "twisted.conch",
+    "OpenSSL.SSL", "http.client", "importlib.abc", "multiprocessing", "twisted.conch",
     "twisted.internet.endpoints", "twisted.names", "twisted.trial", "twisted.web", "unittest", "urllib.request",
 }  # fmt: skip
 """Each of these costs a MiB or some tens of milliseconds at the start, with what it brings along."""
