@@ -155,6 +155,7 @@ class DropIn:
                 if set(lines) <= set(existing.splitlines()):
                     return False
                 raise BackendError(f"{self.file} exists and was not written by meshnode")
+            _make_public(path.parent)
             write_whole(path, "\n".join([MARKER, *lines, ""]))
         except OSError as error:
             raise BackendError(f"cannot write {self.file}: {error.strerror}") from None
@@ -246,6 +247,14 @@ class ResolvConf:
         except OSError as error:
             raise BackendError(f"cannot write {self.file}: {error.strerror}") from None
         return True
+
+
+def _make_public(directory: Path) -> None:
+    """Make a directory that is missing, for all to read whatever our umask is: resolvers are users of their own."""
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir()
+        one.chmod(0o755)
 
 
 def without_block(text: str) -> str:

@@ -159,6 +159,18 @@ def test_a_drop_in_is_written_read_by_the_resolver_recorded_and_undone(
     assert machine.read(RECORD) is None
 
 
+def test_a_resolver_that_is_another_user_can_read_its_drop_in(machine: FakeMachine) -> None:
+    """The unit's umask keeps what the node writes from others."""
+    file = machine.root / GLOBAL.lstrip("/")
+    arrange(machine, "global-drop-in")
+    before = os.umask(0o027)
+    try:
+        assert done(machine.resolver().configure()).backend == "global-drop-in"
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (file.parent, file)] == [0o755, 0o644]
+
+
 def test_what_is_tried_first_wins_alone(machine: FakeMachine) -> None:
     machine.with_resolved(300)
     machine.with_dnsmasq()
