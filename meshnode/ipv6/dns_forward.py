@@ -6,13 +6,14 @@ refuses answers from anywhere else. What is open at one time is bounded; more qu
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from meshnode.ipv6.dns_message import Query, is_reply_to, server_failure
 
@@ -21,6 +22,20 @@ SERVER_SECONDS = 3.0
 _MAX_REPLY = 65535
 
 Reply = Callable[[bytes], None]
+Dial = Callable[[tuple[str, int]], socket.socket]
+"""Opens a non-blocking socket to a server. Raises `OSError`."""
+
+
+def dial(server: tuple[str, int]) -> socket.socket:
+    """Open a UDP socket from a port that the kernel chooses at random to `server`, (IP literal, port)."""
+    family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(server)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 @dataclass(slots=True)
@@ -36,7 +51,8 @@ class ForwardCounters:
 class Forwarder:
     """Sends whole queries to `servers`, (IP literal, port) in order of preference, and hands back what they answer.
 
-    `reactor` provides listenUDP and callLater; `entropy` is shaped like os.urandom. A server gets `patience` seconds.
+    `reactor` provides addReader, removeReader and callLater; `entropy` is shaped like os.urandom. A server gets
+    `patience` seconds.
     """
 
     def __init__(
@@ -45,10 +61,12 @@ class Forwarder:
         reactor: Any,
         entropy: Callable[[int], bytes],
         patience: float = SERVER_SECONDS,
+        dial: Dial = dial,
     ) -> None:
         self.servers = tuple(servers)
         self.patience = patience
         self.reactor = reactor
+        self.dial = dial
         self.counters = ForwardCounters()
         self._entropy = entropy
         self._pending: set[_Exchange] = set()
@@ -87,7 +105,7 @@ class _Exchange:
         self._query = query
         self._reply = reply
         self._servers = iter(owner.servers)
-        self._port: IListeningPort | None = None
+        self._attempt: _Attempt | None = None
         self._timer: IDelayedCall | None = None
 
     def next_server(self) -> None:
@@ -105,14 +123,13 @@ class _Exchange:
         self._owner.done(self)
 
     def _try(self, server: tuple[str, int]) -> bool:
-        attempt = _Attempt(server, self._message, self._received, self.next_server)
         try:
-            self._port = self._owner.reactor.listenUDP(0, attempt, "::" if ":" in server[0] else "", _MAX_REPLY)
-        except CannotListenError:
-            return False
-        if attempt.unreachable:
+            self._attempt = _Attempt(self._owner.dial(server), self._received, self.next_server)
+            self._attempt.send(self._message)
+        except OSError:
             self._release()
             return False
+        self._owner.reactor.addReader(self._attempt)
         self._timer = self._owner.reactor.callLater(self._owner.patience, self.next_server)
         return True
 
@@ -127,46 +144,54 @@ class _Exchange:
         self._reply(reply)
 
     def _release(self) -> None:
-        port, self._port = self._port, None
+        attempt, self._attempt = self._attempt, None
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        if port is not None:
-            port.stopListening()
+        if attempt is not None:
+            self._owner.reactor.removeReader(attempt)
+            attempt.close()
 
 
-class _Attempt(DatagramProtocol):
-    """One socket, connected to one server."""
+@implementer(IReadDescriptor)
+class _Attempt:
+    """One socket, connected to one server. A port of Twisted's would write two lines into the log for each question."""
 
-    noisy = False
-
-    def __init__(
-        self, server: tuple[str, int], message: bytes, received: Callable[[bytes], None], refused: Callable[[], None]
-    ) -> None:
-        self.unreachable = False
-        self._started = False
-        self._server = server
-        self._message = message
+    def __init__(self, sock: socket.socket, received: Callable[[bytes], None], failed: Callable[[], None]) -> None:
+        self._socket = sock
         self._received = received
-        self._refused = refused
+        self._failed = failed
+        self._closed = False
 
-    def startProtocol(self) -> None:  # noqa: N802
-        """Send the question."""
-        transport: Any = self.transport
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """Name this descriptor in the log."""
+        return "dns"
+
+    def send(self, message: bytes) -> None:
+        """Raises `OSError` when it is known already that nobody is there."""
+        self._socket.send(message)
+
+    def doRead(self) -> None:  # noqa: N802
+        """Hand one reply up, or go on at once when nobody listens there."""
         try:
-            transport.connect(*self._server)
-            transport.write(self._message)
+            reply = self._socket.recv(_MAX_REPLY)
+        except BlockingIOError:
+            return
         except OSError:
-            self.unreachable = True
-        self._started = True
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: N802
-        """Hand a reply up."""
-        self._received(datagram)
-
-    def connectionRefused(self) -> None:  # noqa: N802
-        """Nobody listens there: go on at once."""
-        if self._started:
-            self._refused()
+            self._failed()
         else:
-            self.unreachable = True
+            self._received(reply)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """That nobody listens there, in the words of a reactor that tells errors before it reads."""
+        if not self._closed:
+            self._failed()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._closed = True
+        self._socket.close()
