@@ -14,6 +14,8 @@ from meshnode.config.schema import Config
 from meshnode.ipv6.dns_forward import Forwarder
 
 from .gateway import ANSWER_SECS, Gateway
+from .listening import Listening
+from .listening import check as check_listening
 from .names import GatewayNames
 from .plan import GatewayError, endpoint, plan
 from .translation import why_only_ipv6
@@ -40,6 +42,11 @@ class Proxies:
 
     def __len__(self) -> int:
         return len(self._proxies)
+
+    @property
+    def listening(self) -> list[Listening]:
+        """Where they listen."""
+        return [proxy.listening for proxy in self._proxies]
 
     async def start(self) -> None:
         """Raises `GatewayError`, and has then left nothing behind."""
@@ -73,10 +80,17 @@ class LocalNetwork:
         node = endpoint(config.gateway.dns.upstream, "gateway.dns.upstream") if config.gateway else None
         self.proxies = Proxies(listen, node or (config.dns.bind_addr, config.dns.port), reactor, log)
 
-    def check(self) -> None:
-        """Raises `GatewayError` when this machine cannot be what is asked for."""
+    def check(self, before: LocalNetwork | None = None) -> None:
+        """Raises `GatewayError` when this machine cannot be what is asked for, where `before` runs until then."""
         if self.gateway is not None:
             self.gateway.check()
+        check_listening(self.listening, before.listening if before is not None else [])
+
+    @property
+    def listening(self) -> list[Listening]:
+        """Where names are asked and proxies found."""
+        names = [] if self.gateway is None else [self.gateway.listening]
+        return [*names, *self.proxies.listening]
 
     async def start(self) -> None:
         """Raises `GatewayError`, and has then left nothing behind."""
@@ -140,8 +154,8 @@ def _proxies(listen: Sequence[str], names: GatewayNames, reactor: Any) -> list[P
     from .proxy import Proxy
 
     return [
-        Proxy(endpoint(text, f"meshnode.gateway.proxy[{number}]"), names.ask_node, reactor)
-        for number, text in enumerate(listen)
+        Proxy(Listening("proxy", endpoint(text, key), key), names.ask_node, reactor)
+        for key, text in ((f"meshnode.gateway.proxy[{number}]", text) for number, text in enumerate(listen))
     ]
 
 

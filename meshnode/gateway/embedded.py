@@ -49,7 +49,7 @@ class EmbeddedGateway:
         from .plan import GatewayError
 
         try:
-            self._assemble(candidate, places).check()
+            self._assemble(candidate, places).check(self._network)
         except GatewayError as error:
             raise ConfigError("policy", str(error)) from None
 

@@ -25,6 +25,7 @@ from .answers import GatewayAnswers
 from .conntrack import Flow, read_flows, sessions
 from .kernel import Changes, Kernel, KernelError, set_timeouts
 from .listener import NameListener
+from .listening import TCP, UDP, Listening
 from .names import GatewayNames
 from .plan import GatewayError, Plan, check, own_networks
 from .pool import AddressPool, Lease
@@ -78,6 +79,11 @@ class Gateway:
     def check(self) -> list[str]:
         """Look whether this machine can be a gateway; returns warnings. Raises `GatewayError`."""
         return check(self.plan)
+
+    @property
+    def listening(self) -> Listening:
+        """Where names are asked."""
+        return Listening("names", self.plan.listen, "gateway.dns.listen", (UDP, TCP))
 
     async def start(self) -> None:
         """Begin to serve. Raises `GatewayError`, and has then left nothing behind."""

@@ -13,7 +13,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.protocols.policies import TimeoutMixin
 
 from meshnode.ipv6.dns_message import MAX_MESSAGE
-from meshnode.ipv6.dns_socket import DnsBindError, DnsSocket, open_dns_socket
+from meshnode.ipv6.dns_socket import DnsBindError, DnsSocket, bind_advice, open_dns_socket
 
 MOST_CONNECTIONS = 64
 MOST_OPEN = 512
@@ -50,7 +50,8 @@ class NameListener:
             self._port = self._reactor.listenTCP(port, factory, interface=host)
         except CannotListenError as error:
             self._socket.close()
-            raise DnsBindError(f"no names over TCP on port {port} of {host}: {error.socketError}") from None
+            advice = bind_advice(error.socketError, *keys)
+            raise DnsBindError(f"no names over TCP on port {port} of {host}: {advice}") from None
         self._port.stopReading()
 
     def start(self) -> None:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from .plan import GatewayError
+from .listening import Listening
 from .proxy_requests import Conversation, Page, RequestRefused, Trouble, Wanted
 
 MOST_CLIENTS = 256
@@ -33,10 +33,6 @@ Resolve = Callable[[str], Awaitable[bytes | None]]
 """`await resolve(name)` is the mesh address of `name`, None when there is none."""
 
 
-class ProxyError(GatewayError):
-    """The proxy cannot listen; the text is one line."""
-
-
 @dataclass(slots=True)
 class ProxyCounters:
     """Clients by what became of them."""
@@ -47,25 +43,25 @@ class ProxyCounters:
 
 
 class Proxy:
-    """Listens at `address` (IP literal, port) for clients of the local network."""
+    """Listens where `listening` says for clients of the local network."""
 
-    def __init__(self, address: tuple[str, int], resolve: Resolve, reactor: Any) -> None:
+    def __init__(self, listening: Listening, resolve: Resolve, reactor: Any) -> None:
         self.counters = ProxyCounters()
         self.resolve = resolve
         self.reactor = reactor
-        self._address = address
+        self.listening = listening
         self._port: IListeningPort | None = None
         self._clients: dict[_Client, None] = {}
 
     def start(self) -> None:
-        """Raises `ProxyError`."""
-        host, port = self._address
+        """Raises `GatewayError`."""
+        host, port = self.listening.address
         factory: Factory[Any] = Factory.forProtocol(lambda: _Client(self))
         factory.noisy = False
         try:
             self._port = self.reactor.listenTCP(port, factory, interface=host)
         except CannotListenError as error:
-            raise ProxyError(f"no proxy on port {port} of {host}: {error.socketError}") from None
+            raise self.listening.error(error.socketError) from None
 
     @property
     def port(self) -> int:

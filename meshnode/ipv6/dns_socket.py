@@ -125,7 +125,7 @@ def open_dns_socket(address: str, port: int, address_key: str, port_key: str) ->
         sock.bind((address, port))
     except OSError as error:
         sock.close()
-        raise DnsBindError(f"no .fips names on {where}: {_bind_advice(error, address_key, port_key)}") from None
+        raise DnsBindError(f"no .fips names on {where}: {bind_advice(error, address_key, port_key)}") from None
     return sock
 
 
@@ -139,7 +139,8 @@ def _family(address: str, key: str) -> socket.AddressFamily:
     return socket.AF_INET if literal.version == 4 else socket.AF_INET6
 
 
-def _bind_advice(error: OSError, address_key: str, port_key: str) -> str:
+def bind_advice(error: OSError, address_key: str, port_key: str) -> str:
+    """Say what to do about an address that could not be bound; the keys are where the configuration names it."""
     advice = {
         errno.EADDRINUSE: f"another program uses that port; stop it or choose another {port_key}",
         errno.EADDRNOTAVAIL: f"that address is not one of this machine; correct {address_key}",

@@ -288,6 +288,7 @@ def test_the_node_itself_can_be_the_gateway(lab: Lab) -> None:
     rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
     (address,) = rig.resolve("right.fips")
     assert rig.fetch(address) == "far"
+    assert "(UDP Port" not in rig.near.log(), "sockets that come and go with questions are nobody's news"
     assert rig.near.stop() == 0
     assert rig.kernel_state() == before
 
@@ -324,6 +325,10 @@ def test_the_node_as_a_gateway_follows_its_file_and_connections_go_on(lab: Lab) 
     # What cannot be changes nothing, not even beside it.
     with pytest.raises(control.ControlError, match=r"there is no interface lan7; correct gateway\.lan_interface"):
         configure(rig, lan_interface="lan7")
+    rig.near.settings["meshnode"]["gateway"]["proxy"] = ["192.0.2.9:1080"]
+    with pytest.raises(control.ControlError, match=r"no proxy on port 1080 of 192\.0\.2\.9: that address is not one"):
+        configure(rig)
+    del rig.near.settings["meshnode"]["gateway"]["proxy"]
     assert rig.resolve("right.fips", 0, "AAAA", "-p", "5355") == [address]
     assert download.wait(60) == 0
     assert (rig.clients[0].directory / "big").stat().st_size == 2_000_000

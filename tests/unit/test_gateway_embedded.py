@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from meshnode.config.load import Loaded, load
 from meshnode.config.shown import differing, take_over
 from meshnode.gateway.assembly import LocalNetwork
 from meshnode.gateway.embedded import RETRY_SECS, EmbeddedGateway
+from meshnode.gateway.listening import TCP, UDP, Listening
+from meshnode.gateway.listening import check as check_listening
 from meshnode.gateway.plan import GatewayError
 
 GATEWAY = {"enabled": True, "pool": "fd01::/112", "lan_interface": "lan-that-is-not-there"}
@@ -62,13 +65,13 @@ def test_without_a_wish_there_is_nothing(rig: Rig) -> None:
 
 
 def test_proxies_come_with_the_file_and_stay_as_long_as_they_are_in_it(rig: Rig) -> None:
-    one, two = "192.0.2.1:1080", "[2001:db8::1]:1080"
+    one, two = "127.9.0.1:1080", "[::1]:1080"
     assert rig.reload(rig.read(proxy=[one])) is None
-    assert rig.listening() == [("192.0.2.1", 1080)]
+    assert rig.listening() == [("127.9.0.1", 1080)]
     assert rig.reload(rig.read(proxy=[one], lan_interfaces=["guests"])) is None
-    assert rig.listening() == [("192.0.2.1", 1080)], "nobody's connection ended for a key that is not theirs"
+    assert rig.listening() == [("127.9.0.1", 1080)], "nobody's connection ended for a key that is not theirs"
     assert rig.reload(rig.read(proxy=[one, two])) is None
-    assert rig.listening()[1:] == [("192.0.2.1", 1080), ("2001:db8::1", 1080)]
+    assert rig.listening()[1:] == [("127.9.0.1", 1080), ("::1", 1080)]
 
 
 def test_what_this_machine_cannot_be_is_refused_before_anything_changes(rig: Rig) -> None:
@@ -78,6 +81,38 @@ def test_what_this_machine_cannot_be_is_refused_before_anything_changes(rig: Rig
         rig.reload(rig.read(proxy=["router:1080"]))
     assert rig.config.gateway is None
     assert rig.listening() == []
+
+
+def test_a_proxy_where_this_machine_cannot_listen_is_refused_and_the_others_stay(rig: Rig) -> None:
+    here, gone = "127.9.0.1:1080", "192.0.2.9:1080"
+    assert rig.reload(rig.read(proxy=[here])) is None
+    absent = r"no proxy on port 1080 of 192\.0\.2\.9: that address is not one of this machine; correct meshnode.*\[1\]"
+    with pytest.raises(ConfigError, match=absent):
+        rig.reload(rig.read(proxy=[here, gone]))
+    with socket.create_server(("127.9.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        taken = rf"no proxy on port {port} of 127\.9\.0\.1: another program uses that port; stop it or choose"
+        with pytest.raises(ConfigError, match=taken):
+            rig.reload(rig.read(proxy=[here, f"127.9.0.1:{port}"]))
+    assert rig.listening() == [("127.9.0.1", 1080)]
+    assert rig.config.meshnode.gateway.proxy == [here]
+
+
+def test_an_address_next_to_one_that_is_held_is_not_taken_for_another_program(rig: Rig) -> None:
+    with socket.create_server(("127.9.0.1", 0)) as ours:  # the reactor of this test listens to nothing itself
+        port = ours.getsockname()[1]
+        held = Listening("proxy", ("127.9.0.1", port), "proxy[0]")
+        check_listening([held, Listening("proxy", ("0.0.0.0", port), "proxy[1]")], [held])
+        with pytest.raises(GatewayError, match="another program uses that port"):
+            check_listening([Listening("proxy", ("0.0.0.0", port), "proxy[1]")], [])
+
+
+def test_a_place_for_names_that_is_taken_over_udp_alone_is_refused() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+        other.bind(("::1", 0))
+        names = Listening("names", ("::1", other.getsockname()[1]), "gateway.dns.listen", (UDP, TCP))
+        with pytest.raises(GatewayError, match=r"no names on port .* choose another port in gateway.dns.listen"):
+            check_listening([names], [])
 
 
 def test_a_gateway_that_cannot_start_is_no_reason_to_refuse_other_changes(rig: Rig) -> None:
@@ -98,7 +133,7 @@ def test_one_that_cannot_start_is_tried_again_until_it_can(rig: Rig, monkeypatch
         await start(network)
 
     monkeypatch.setattr(LocalNetwork, "start", late)
-    loaded = rig.read(proxy=["192.0.2.1:1080"])
+    loaded = rig.read(proxy=["127.9.0.1:1080"])
     assert rig.reload(loaded) == "no gateway for the local network yet, everything else works: no address"
     rig.reactor.advance(RETRY_SECS)
     assert rig.said == [], "what is known is not said again"
@@ -106,7 +141,7 @@ def test_one_that_cannot_start_is_tried_again_until_it_can(rig: Rig, monkeypatch
     assert rig.said == ["no gateway for the local network yet, everything else works: no way"]
     assert rig.listening() == []
     rig.reactor.advance(RETRY_SECS)
-    assert rig.listening() == [("192.0.2.1", 1080)]
+    assert rig.listening() == [("127.9.0.1", 1080)]
     assert not rig.reactor.getDelayedCalls()
 
 
