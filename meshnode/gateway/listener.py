@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
 
 from meshnode.ipv6.dns_message import MAX_MESSAGE
 from meshnode.ipv6.dns_socket import DnsBindError, DnsSocket, bind_advice, open_dns_socket
@@ -85,8 +86,12 @@ class NameListener:
             return
         question: Deferred[None] = ensureDeferred(self._ask(message, reply))
         self._open.add(question)
-        question.addErrback(lambda reason: _log.failure("a question went wrong", failure=reason))
+        question.addErrback(self._went_wrong)
         question.addBoth(lambda _: self._open.discard(question))
+
+    def _went_wrong(self, reason: Failure) -> None:
+        if reason.check(CancelledError) is None:  # it was still open when we stopped
+            _log.failure("a question went wrong", failure=reason)
 
     async def _ask(self, message: bytes, reply: Reply) -> None:
         answer = await self._answer(message)
