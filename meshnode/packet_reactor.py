@@ -57,7 +57,8 @@ class PacketReactor(EPollReactor):
                 with _reading:
                     read()
                     continue
-                self._disconnectSelectable(self._selectables[fd], CONNECTION_LOST, True)
+                if (failed := self._selectables.get(fd)) is not None:  # it may have taken itself away before
+                    self._disconnectSelectable(failed, CONNECTION_LOST, True)
                 continue
             selectable = self._selectables.get(fd)  # gone, if one before it took it away
             if selectable is not None:

@@ -126,6 +126,20 @@ def test_one_that_raises_is_logged_and_given_up(reactor: Any) -> None:
     assert bad not in reactor.getReaders()
 
 
+def test_one_that_leaves_and_then_raises_is_only_logged(reactor: Any) -> None:
+    def leave(pipe: Pipe) -> None:
+        reactor.removeReader(pipe)
+        raise ValueError("on its way out")
+
+    bad = Pipe(leave)
+    reactor.addReader(bad)
+    bad.write(b"x")
+    with log_lines() as lines:
+        reactor.doIteration(0)
+    assert any("is given up" in line for line in lines)
+    assert not bad.lost
+
+
 def test_a_hang_up_goes_the_usual_way(reactor: Any) -> None:
     pipe = Pipe()
     reactor.addReader(pipe)
