@@ -232,7 +232,7 @@ class Gateway:
     # -- time
 
     async def _tick(self) -> None:
-        await self._mend_rules()
+        await self._mend_kernel()
         flows = await self._flows()
         ended = self._pool.tick(None if flows is None else sessions(flows), self._now())
         if ended:
@@ -246,16 +246,20 @@ class Gateway:
             await self._restore_control()
         await self._remind_node()
 
-    async def _mend_rules(self) -> None:
-        """Who loads a firewall of their own usually begins with `flush ruleset`, which takes everybody's rules away."""
-        if not await self._kernel.has_lost_rules():
+    async def _mend_kernel(self) -> None:
+        """Who loads a firewall of their own usually begins with `flush ruleset`, which takes everybody's rules away;
+        and an interface that was down for a moment has forgotten for whom this machine answers there.
+        """
+        losses = await self._kernel.find_losses()
+        if not losses:
             return
         try:
             await self._changes.apply()
+            await self._kernel.add_route()
         except KernelError as error:
-            self._log("error", f"somebody removed the gateway's rules, and they cannot come back: {error}")
+            self._log("error", f"{'; '.join(losses)}; that cannot be mended: {error}")
         else:
-            self._log("warn", "somebody removed the gateway's rules (a firewall loaded anew?); they are back")
+            self._log("warn", f"{'; '.join(losses)}; that is mended")
 
     async def _restore_control(self) -> None:
         """The socket's directory goes away when a service manager restarts the node beside us."""

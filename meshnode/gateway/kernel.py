@@ -5,13 +5,15 @@ Everything here can be repeated and taken back at any time, by a later run too.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv6Address
+import socket
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 
 from twisted.internet.defer import DeferredLock
 
-from meshnode.ipv6.commands import Finished, Run
+from meshnode.ipv6.commands import MAX_OUTPUT, Finished, Run
 
 from .pool import Lease
 from .rules import REMOVAL, TABLE, Forward, Surroundings, ruleset
@@ -27,21 +29,34 @@ _TIMEOUTS = {
 }
 
 
+Present = Callable[[], Collection[str]]
+
+
+def interfaces() -> set[str]:
+    """The names of this machine's interfaces."""
+    return {name for _, name in socket.if_nameindex()}
+
+
 class KernelError(Exception):
     """The kernel refused; the text is one line with the command's own words."""
 
 
 class Kernel:
-    """The gateway's part of the kernel's state. `run` executes a command."""
+    """The gateway's part of the kernel's state. `run` executes a command, `present` tells the interfaces there are."""
 
-    def __init__(self, around: Surroundings, forwards: Sequence[Forward], run: Run) -> None:
+    def __init__(
+        self, around: Surroundings, forwards: Sequence[Forward], run: Run, present: Present = interfaces
+    ) -> None:
         self.around = around
         self.in_force: frozenset[bytes] = frozenset()
         """Lent addresses that the kernel translates."""
         self._forwards = forwards
         self._run = run
+        self._present = present
         self._route_added = False
         self._answering: set[bytes] = set()
+        self._forgotten: set[bytes] = set()
+        """Those of `_answering` that the kernel knows no more on some interface."""
 
     async def load(self, leases: Iterable[Lease]) -> None:
         """Put the rules for `leases` in force, in one transaction, and answer for their addresses on the LAN.
@@ -51,7 +66,7 @@ class Kernel:
         wanted = list(leases)
         await self._nft(ruleset(self.around, wanted, self._forwards))
         addresses = {lease.virtual for lease in wanted}
-        for address in sorted(addresses - self._answering):
+        for address in sorted(addresses - (self._answering - self._forgotten)):
             await self._answer_for(address)
         for address in sorted(self._answering - addresses):
             await self._leave(address)
@@ -62,10 +77,45 @@ class Kernel:
         """Mappings in the rules that are in force."""
         return len(self.in_force)
 
-    async def has_lost_rules(self) -> bool:
-        """Whether somebody removed the table."""
+    async def find_losses(self) -> list[str]:
+        """What the kernel has no more, a clause each; `load` and `add_route` then bring it back."""
+        losses = []
+        if await self._has_lost_rules():
+            losses.append("somebody removed the gateway's rules (a firewall loaded anew?)")
+        if await self._has_lost_route():
+            losses.append(f"somebody removed the route to the pool {self.around.prefix.text}")
+        return losses + [
+            f"nobody answered on {interface} for lent addresses (was it down?)"
+            for interface in await self._find_lost_answers()
+        ]
+
+    async def _has_lost_rules(self) -> bool:
         done = await self._run(["nft", "list", "chain", "inet", TABLE, "input"])
         return bool(done.status) and _GONE in done.errors
+
+    async def _has_lost_route(self) -> bool:
+        network = self.around.prefix.network
+        done = await self._run(["ip", "-6", "route", "show", "table", "local", network, "dev", "lo"])
+        return not done.status and not done.output.strip()
+
+    async def _find_lost_answers(self) -> list[str]:
+        """An interface that goes down, or away, takes with it what was answered for on it."""
+        expected = frozenset(self._answering)
+        if not expected:
+            return []
+        done = await self._run(["ip", "-6", "neigh", "show", "proxy"])
+        if done.status:
+            return []
+        seen = _proxied(done.output)
+        is_whole = len(done.output) < MAX_OUTPUT
+        # Of what is longer than is read, as much as one address tells that the interface was not down.
+        lost = {
+            interface: expected - seen.get(interface, set())
+            for interface in self._here()
+            if is_whole or not seen.get(interface)
+        }
+        self._forgotten = {address for addresses in lost.values() for address in addresses}
+        return [interface for interface, addresses in lost.items() if addresses]
 
     async def add_route(self) -> None:
         """Let the kernel take packets to the pool. Raises `KernelError`."""
@@ -109,11 +159,17 @@ class Kernel:
                 await self._stop_answering(interface, address)
 
     async def _answer_for(self, address: bytes) -> None:
-        for interface in self.around.local:
+        for interface in self._here():
             done = await self._run(["ip", "-6", "neigh", "add", "proxy", str(IPv6Address(address)), "dev", interface])
             if done.status and _EXISTS not in done.errors:
                 raise KernelError(f"{interface} cannot answer for {IPv6Address(address)}: {_words(done)}")
         self._answering.add(address)
+        self._forgotten.discard(address)
+
+    def _here(self) -> list[str]:
+        """The local networks' interfaces that are there; one that comes back is found to answer for nothing."""
+        present = self._present()
+        return [interface for interface in self.around.local if interface in present]
 
     async def _leave(self, address: bytes) -> None:
         self._answering.discard(address)
@@ -162,6 +218,17 @@ def set_timeouts(values: Mapping[str, int], directory: Path = _SYSCTL) -> list[s
             except OSError as error:
                 problems.append(f"gateway.conntrack.{key} is not set: {directory / name}: {error.strerror}")
     return problems
+
+
+def _proxied(output: bytes) -> dict[str, set[bytes]]:
+    """Read `ip -6 neigh show proxy`, lines like `fd01::1 dev eth1 proxy`: addresses by interface."""
+    found: dict[str, set[bytes]] = {}
+    for line in output.decode(errors="replace").splitlines():
+        match line.split():
+            case [address, "dev", interface, *_]:
+                with suppress(AddressValueError):
+                    found.setdefault(interface, set()).add(IPv6Address(address).packed)
+    return found
 
 
 def _words(done: Finished) -> str:

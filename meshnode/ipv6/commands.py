@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-_MAX_OUTPUT = 1 << 16
+MAX_OUTPUT = 1 << 16
+"""Bytes kept of what a command prints."""
 _OUTPUT_SECONDS = 0.5
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 NOT_RUN = 127
@@ -68,7 +69,7 @@ class _Command(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
         """Keep what fits."""
         kept = self._collected[childFD]
-        kept += data[: _MAX_OUTPUT - len(kept)]
+        kept += data[: MAX_OUTPUT - len(kept)]
 
     def processExited(self, reason: Failure) -> None:  # noqa: N802
         """Wait a little for the rest of the output: a daemon started by the command may hold the pipes for good."""

@@ -59,18 +59,20 @@ def around(*local: str, own: Sequence[str] = ()) -> Surroundings:
 
 
 class Commands:
-    """Notes what is run; answers as told by the first words of a command."""
+    """Notes what is run; answers as told by the first word of a command, and what it is to print by all of them."""
 
     def __init__(self, **failures: str) -> None:
         self.run: list[str] = []
         self.texts: list[str] = []
         self.failures = failures
+        self.shown: dict[str, str] = {}
 
     def __call__(self, arguments: Sequence[str], *, text: str = "") -> Awaitable[Finished]:
         self.run.append(" ".join(arguments))
         self.texts.append(text)
         error = self.failures.get(arguments[0])
-        return succeed(Finished(1, b"", error.encode()) if error else Finished(0, b"", b""))
+        shown = self.shown.get(self.run[-1], "")
+        return succeed(Finished(1, b"", error.encode()) if error else Finished(0, shown.encode(), b""))
 
 
 def test_the_whole_table_is_one_transaction() -> None:
@@ -116,7 +118,7 @@ def done(result: Awaitable[object]) -> object:
 
 def test_loading_puts_rules_first_and_answers_for_new_addresses_only() -> None:
     commands = Commands()
-    kernel = Kernel(around(), [], commands)
+    kernel = Kernel(around(), [], commands, lambda: ["eth1"])
     done(kernel.load([lease()]))
     done(kernel.load([lease(), lease("fd01::2", "fd97::2")]))
     done(kernel.load([lease("fd01::2", "fd97::2")]))
@@ -131,16 +133,70 @@ def test_loading_puts_rules_first_and_answers_for_new_addresses_only() -> None:
     assert kernel.in_force == {ip("fd01::2")}
 
 
+ROUTE = "ip -6 route show table local fd01::/112 dev lo"
+PROXIES = "ip -6 neigh show proxy"
+WHOLE = {ROUTE: "local fd01::/112 metric 1024", PROXIES: "fd01::1 dev eth1 proxy \n"}
+
+
 @pytest.mark.parametrize(
     ("complaint", "lost"),
     [("", False), ("Error: No such file or directory\nlist chain", True), ("Error: Resource busy", False)],
 )
 def test_rules_are_lost_only_when_the_kernel_has_none(complaint: str, lost: bool) -> None:
-    assert done(Kernel(around(), [], Commands(nft=complaint)).has_lost_rules()) is lost
+    commands = Commands(nft=complaint)
+    commands.shown = WHOLE
+    losses = ["somebody removed the gateway's rules (a firewall loaded anew?)"] if lost else []
+    assert done(Kernel(around(), [], commands).find_losses()) == losses
+
+
+@pytest.mark.parametrize(("shown", "lost"), [("local fd01::/112 metric 1024 pref medium", []), ("", ["route"])])
+def test_a_route_to_the_pool_that_somebody_removed_is_found_missing(shown: str, lost: list[str]) -> None:
+    commands = Commands()
+    commands.shown = {ROUTE: shown}
+    losses = ["somebody removed the route to the pool fd01::/112"] if lost else []
+    assert done(Kernel(around(), [], commands).find_losses()) == losses
+
+
+def test_answers_that_an_interface_took_with_it_come_back_with_the_interface() -> None:
+    commands, present = Commands(), ["eth1", "wlan0"]
+    kernel = Kernel(around("eth1", "wlan0"), [], commands, lambda: present)
+    leases = [lease(), lease("fd01::2", "fd97::2")]
+    done(kernel.load(leases))
+    everywhere = "".join(f"fd01::{n} dev {name} proxy \n" for n in (1, 2) for name in present)
+    commands.shown = {**WHOLE, PROXIES: everywhere}
+    assert done(kernel.find_losses()) == []
+    commands.shown[PROXIES] = "fd01::2 dev eth1 proxy\nfd01::1 dev eth1  proxy\nnonsense dev wlan0 proxy\n\n"
+    present.remove("wlan0")
+    assert done(kernel.find_losses()) == [], "nothing can be done before it is there again"
+    present.append("wlan0")
+    assert done(kernel.find_losses()) == ["nobody answered on wlan0 for lent addresses (was it down?)"]
+    commands.run.clear()
+    done(kernel.load(leases))
+    assert [command for command in commands.run if command.endswith("dev wlan0")] == [
+        "ip -6 neigh add proxy fd01::1 dev wlan0",
+        "ip -6 neigh add proxy fd01::2 dev wlan0",
+    ]
+    commands.run.clear()
+    done(kernel.load(leases))
+    assert commands.run == ["nft -f -"]
+
+
+def test_more_answers_than_are_read_are_taken_to_be_there() -> None:
+    commands = Commands()
+    kernel = Kernel(around(), [], commands, lambda: ["eth1"])
+    done(kernel.load([lease(), lease("fd01::2", "fd97::2")]))
+    commands.shown = {**WHOLE, PROXIES: ("fd01::1 dev eth1 proxy \n" * 4000)[: 1 << 16]}
+    assert done(kernel.find_losses()) == []
+
+
+def test_an_interface_that_is_gone_is_no_reason_to_lend_nothing_on_the_others() -> None:
+    commands = Commands()
+    done(Kernel(around("eth1", "wlan0"), [], commands, lambda: ["eth1"]).load([lease()]))
+    assert commands.run == ["nft -f -", "ip -6 neigh add proxy fd01::1 dev eth1"]
 
 
 def test_refused_rules_leave_things_as_they_were_and_say_why() -> None:
-    kernel = Kernel(around(), [], Commands(nft="Error: no such hook\nmore"))
+    kernel = Kernel(around(), [], Commands(nft="Error: no such hook\nmore"), lambda: ["eth1"])
     failure = done(kernel.load([lease()]))
     assert isinstance(failure.value, KernelError)  # type: ignore[attr-defined]
     assert str(failure.value) == "nft refused the rules: Error: no such hook"  # type: ignore[attr-defined]
@@ -150,7 +206,7 @@ def test_refused_rules_leave_things_as_they_were_and_say_why() -> None:
 def test_a_route_that_was_there_is_not_removed_and_one_of_ours_is() -> None:
     for errors, removed in (("RTNETLINK answers: File exists", False), ("", True)):
         commands = Commands(ip=errors) if errors else Commands()
-        kernel = Kernel(around(), [], commands)
+        kernel = Kernel(around(), [], commands, lambda: ["eth1"])
         done(kernel.add_route())
         done(kernel.remove())
         assert ("ip -6 route del local fd01::/112 dev lo" in commands.run) == removed
@@ -159,7 +215,7 @@ def test_a_route_that_was_there_is_not_removed_and_one_of_ours_is() -> None:
 
 def test_a_route_left_over_from_a_killed_run_is_ours_to_remove() -> None:
     commands = Commands(ip="RTNETLINK answers: File exists")
-    kernel = Kernel(around(), [], commands)
+    kernel = Kernel(around(), [], commands, lambda: ["eth1"])
     kernel.adopt_route()
     done(kernel.add_route())
     done(kernel.remove())
