@@ -72,6 +72,8 @@ class Gateway:
         self._ticks = LoopingCall(lambda: ensureDeferred(self._tick()))
         self._ticks.clock = reactor
         self._reminded = 0
+        self._told: set[bytes] = set()
+        """Addresses of which the log says whom they stand for."""
         self._exhausted_at = float("-inf")
 
     # -- life
@@ -210,7 +212,9 @@ class Gateway:
             except KernelError as error:
                 self._log("error", f"{name} gets no address: {error}")
                 return None
-            self._log("info", f"{IPv6Address(lease.virtual)} stands for {lease.name}, {IPv6Address(mesh)}")
+            if lease.virtual not in self._told:  # a host's questions for A and AAAA arrive together
+                self._told.add(lease.virtual)
+                self._log("info", f"{IPv6Address(lease.virtual)} stands for {lease.name}, {IPv6Address(mesh)}")
         return lease.virtual
 
     def _report_exhaustion(self, name: str) -> None:
@@ -237,6 +241,7 @@ class Gateway:
         ended = self._pool.tick(None if flows is None else sessions(flows), self._now())
         if ended:
             for lease in ended:
+                self._told.discard(lease.virtual)
                 self._log("info", f"{IPv6Address(lease.virtual)} is free again, it stood for {lease.name}")
             try:
                 await self._changes.apply()

@@ -61,7 +61,7 @@ def plan(config: Config, places: Mapping[str, Place]) -> Plan:
     return Plan(
         section,
         config.tun.name,
-        list(dict.fromkeys([section.lan_interface, *config.meshnode.gateway.lan_interfaces])),
+        _local(section.lan_interface, config.meshnode.gateway.lan_interfaces),
         prefix,
         _forwards(section),
         endpoint(section.dns.listen, "gateway.dns.listen"),
@@ -72,6 +72,17 @@ def plan(config: Config, places: Mapping[str, Place]) -> Plan:
             if f"gateway.conntrack.{key}" in places
         },
     )
+
+
+def _local(first: str, further: Sequence[str]) -> list[str]:
+    """The interfaces of the local networks, each once."""
+    for key, name in (
+        ("gateway.lan_interface", first),
+        *((f"meshnode.gateway.lan_interfaces[{number}]", name) for number, name in enumerate(further)),
+    ):
+        if not name:
+            raise GatewayError(f"{key} is empty; write the name of the local network's interface, such as br-lan")
+    return list(dict.fromkeys([first, *further]))
 
 
 def _forwards(section: GatewaySection) -> list[Forward]:

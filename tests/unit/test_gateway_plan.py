@@ -36,6 +36,10 @@ def read(directory: Path, gateway: dict[str, Any] | None, **extras: Any) -> Plan
         ({"pool": "fd01::"}, "gateway.pool `fd01::` is no IPv6 prefix; write one like fd01::/112"),
         ({"pool": "10.0.0.0/8"}, "gateway.pool `10.0.0.0/8` is no IPv6 prefix; write one like fd01::/112"),
         ({"pool": "fd01::/128"}, "gateway.pool `fd01::/128` has no address to lend; write one like fd01::/112"),
+        (
+            {"lan_interface": ""},
+            "gateway.lan_interface is empty; write the name of the local network's interface, such as br-lan",
+        ),
         ({"pool": "fd01::/129"}, "gateway.pool `fd01::/129`: the length must be 1 to 128; write one like fd01::/112"),
         (
             {"port_forwards": [{**FORWARD, "listen_port": 0}]},
@@ -55,6 +59,11 @@ def test_a_section_that_cannot_be_used_is_one_line(tmp_path: Path, gateway: dict
     with pytest.raises(GatewayError) as refused:
         read(tmp_path, None if gateway is None else {**SECTION, **gateway})
     assert str(refused.value) == line
+
+
+def test_a_further_interface_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
+    with pytest.raises(GatewayError, match=r"meshnode.gateway.lan_interfaces\[1\] is empty; write the name"):
+        read(tmp_path, SECTION, lan_interfaces=["guests", ""])
 
 
 def test_the_same_port_of_both_protocols_is_forwarded(tmp_path: Path) -> None:
