@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from textual.widgets import DataTable, Static, TabbedContent
 
 from meshnode.cli.client import ToolError
 from meshnode.cli.top import app as screen
+from meshnode.cli.top import look
 from meshnode.cli.top.look import TABS
 from tests.unit.vectors import load
 
 CELL = 12.2  # width of a character in the pictures that textual draws
+LOOKED_AT = 1795245170.0  # Unix time, some seconds after the answers were recorded
 PICTURES = Path(__file__).parents[1] / "vectors" / "meshtop"
 EXPECTED = {
     "node": "npub102c0362v7mte5cr7fjz5sy8lkyq7r9mc9j9qqj9r9w07cfagkvrq697ygj",
@@ -230,6 +233,7 @@ def test_a_tab_looks_as_it_did(tab: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """With MESHNODE_RENEW=1 the pictures are made anew; look at the difference before it is kept."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+    monkeypatch.setattr(look, "time", SimpleNamespace(time=lambda: LOOKED_AT))
 
     async def drive(pilot: Pilot[None], top: screen.MeshTop, node: Table) -> None:
         await pilot.press(str(list(TABS).index(tab) + 1))

@@ -6,9 +6,11 @@ import pytest
 
 from tests.rigs import traffic
 from tests.rigs.examples import Example
+from tests.rigs.gateways import start_dnsmasq
 from tests.rigs.hosts import cable, wire
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import TUN
+from tests.rigs.waiting import wait_until
 
 pytestmark = pytest.mark.net
 LAN = "fd02::"
@@ -43,6 +45,7 @@ def test_two_devices_and_a_cable_are_a_mesh(lab: Lab) -> None:
     traffic.first_echo(two.host, one.address, 20)
 
 
+@pytest.mark.program("dnsmasq")
 def test_behind_the_gateway_of_a_pi_a_telephone_opens_a_page_of_the_mesh(lab: Lab) -> None:
     pi, telephone = lab.host("pi"), lab.host("telephone")
     far = lab.node("far", lab.host("far"))
@@ -56,8 +59,10 @@ def test_behind_the_gateway_of_a_pi_a_telephone_opens_a_page_of_the_mesh(lab: La
     far.settings["peers"].append({"npub": gateway.npub, "addresses": [{"transport": "udp", "addr": f"{to_pi}:2121"}]})
     far.start()
     traffic.first_echo(pi, far.address, 20)
-    asked = telephone.run(["dig", "+short", "+tries=3", f"@{LAN}1", f"{far.npub}.fips", "AAAA"])
-    lent = asked.stdout.strip()
-    assert lent.startswith("fd01::"), asked.stdout + gateway.log
+    start_dnsmasq(pi, "/fips/::1#5353")  # as the example's page has it
+    question = ["dig", "+short", "+timeout=2", "+tries=1", f"@{LAN}1", f"{far.npub}.fips", "AAAA"]
+    wait_until(lambda: telephone.run(question).returncode == 0, 20, "a name server answers")
+    lent = telephone.run(question).stdout.strip()
+    assert lent.startswith("fd01::"), lent + gateway.log
     with traffic.web_page(far.host, "hello"):
         assert traffic.fetch(telephone, f"http://[{lent}]/").stdout == "hello"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.rigs import traffic
+from tests.rigs.gateways import start_dnsmasq
 from tests.rigs.hosts import cable
 from tests.rigs.labs import Lab
 from tests.rigs.openwrt import Router
@@ -65,8 +66,7 @@ def test_a_router_leads_its_local_network_into_the_mesh(lab: Lab, tmp_path: Path
     assert settings["dhcp.meshnode_pool.target"] == ["fd01::/112"]
     # The router's dnsmasq, with the one setting of it that is ours.
     (server,) = settings["dhcp.@dnsmasq[0].server"]
-    names = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file="]
-    host.start([*names, f"--server={server}"])
+    start_dnsmasq(host, server)
     client.run(["sh", "-c", "echo nameserver fd02::1 > /etc/resolv.conf"])
     with traffic.web_page(far_host, "hello"):
         fetch = ["curl", "-sS", "-m", "10", f"http://{far.npub}.fips/"]

@@ -145,3 +145,9 @@ class GatewayRig:
         wait_until(
             lambda: host.run(["ss", "-Hltn", f"sport = :{port}"]).stdout.strip(), 10, f"a web server on {address}"
         )
+
+
+def start_dnsmasq(host: Host, server: str) -> None:
+    """Start a dnsmasq that answers on port 53 of all of the host's addresses and asks only `server`, as in its file."""
+    settings = ("--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file=")
+    host.start(["dnsmasq", *settings, f"--server={server}"])
