@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from meshnode.ranges import seconds
+
 from .client import Client, ToolError, default_socket
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -63,6 +65,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_peer(parser: argparse.ArgumentParser, text: str = "npub or name") -> None:
     """Take the node that is meant; `names.resolve` makes an npub of it."""
     parser.add_argument("peer", metavar="PEER", help=text)
+
+
+def add_refresh(parser: argparse.ArgumentParser) -> None:
+    """How often a live screen looks at its node."""
+    text = "seconds between looks (%(default)s)"
+    parser.add_argument("-r", "--refresh", type=seconds, default=1.0, metavar="S", help=text)
 
 
 def client(options: argparse.Namespace) -> Client:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from meshnode import __version__
-from meshnode.ranges import seconds
 
 from ..client import Client, ToolError, default_socket
-from ..options import FAILURE, SUCCESS
+from ..options import FAILURE, SUCCESS, add_refresh
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,14 +27,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser("meshtop", description="A live screen of a running node; ? explains the keys.")
     top.add_argument("-s", "--socket", metavar="PATH", help="control socket of the node")
-    top.add_argument(
-        "-r",
-        "--refresh",
-        type=seconds,
-        default=1.0,
-        metavar="S",
-        help="seconds between looks (%(default)s)",
-    )
+    add_refresh(top)
     top.add_argument("-V", "--version", action="version", version=f"meshtop {__version__}")
     return top
 
