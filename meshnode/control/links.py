@@ -45,7 +45,7 @@ def _peer_row(view: View, peer: PeerLink, somebody_measured: bool) -> dict[str, 
         "nostr_traversal": _NO_TRAVERSAL,
         "mmp": link_quality(peer.measurement),
         **({} if transport is None else {"transport_type": transport.kind}),
-        **_doubts(peer),
+        **_doubts(peer, view.node.router.neighbours.get(peer.node_addr)),
         **_security(peer),
         **_position(view, peer, somebody_measured),
         **_frames(view, peer),
@@ -65,10 +65,15 @@ def _clock(neighbour: Neighbour | None) -> dict[str, Any]:
     return {} if clock is None else {"clock_ahead_secs": clock.ahead, "clock_ahead_is_exact": clock.is_exact}
 
 
-def _doubts(peer: PeerLink) -> dict[str, str]:
-    """Ours: a silent peer is `doubtful` while it is probed, and `distrusted` once that had no answer."""
+def _doubts(peer: PeerLink, neighbour: Neighbour | None) -> dict[str, str]:
+    """Ours: a silent peer is `doubtful` while it is probed, and `distrusted` once that had no answer.
+
+    One that drops what is led through it is a `black_hole`.
+    """
     if peer.distrusted:
         return {"trust": "distrusted"}
+    if neighbour is not None and neighbour.black_hole:
+        return {"trust": "black_hole"}
     return {"trust": "doubtful"} if peer.doubtful else {}
 
 

@@ -98,7 +98,7 @@ class _Question:
                 "total": None if known is None else known + (UNMEASURED_COST if cost is None else cost),
                 "filter_contains": self._claims(neighbour),
                 "is_nearer": self._is_nearer(remaining),
-                "is_trusted": neighbour.trusted and not neighbour.doubtful,
+                "is_trusted": neighbour.trusted and not (neighbour.doubtful or neighbour.black_hole),
                 "is_chosen": neighbour.address == self.hop,
                 "reason": self._reason(neighbour, remaining),
             }
@@ -122,6 +122,8 @@ class _Question:
             return "chosen"
         if not neighbour.trusted or neighbour.doubtful:
             return "silent, not relied on"
+        if neighbour.black_hole:
+            return "drops what is led through it"
         if remaining is None:
             return "its place is not known" if neighbour.position is None else "nothing to compare with"
         if remaining == INFINITE:

@@ -77,6 +77,11 @@ class Decisions:
             neighbour.poor = cost is not None and (cost.recent > GOOD_COST if neighbour.poor else cost.low > POOR_COST)
         self._previous, self._made = self._made, {}
 
+    def relays(self) -> set[NodeAddr]:
+        """The peers that traffic for others was led through in this second and the last."""
+        made = (*self._made.items(), *self._previous.items())
+        return {hop for destination, (_, hop) in made if hop is not None and hop != destination}
+
     def is_stranded(self, destination: NodeAddr, now: float) -> bool:
         """Whether no peer that can be relied on is known to be nearer to a destination."""
         hop = self.next_hop(destination, now)

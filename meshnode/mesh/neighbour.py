@@ -101,7 +101,8 @@ class Neighbour:
     `sequence_heard` is that of its newest announce, also when `position` was not to be believed and is None.
     `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter. Traffic
     avoids a `doubtful` peer where it can, and a detour to a `poor` one may be worth it; what a distrusted one announced
-    does not count while there are others.
+    does not count while there are others. A `black_hole` drops what is led through it: it is for its own traffic alone,
+    as far as there are others.
     """
 
     identity: PeerIdentity
@@ -118,6 +119,7 @@ class Neighbour:
     doubtful: bool = False
     poor: bool = False
     trusted: bool = True
+    black_hole: bool = False
     announce: Outgoing = field(default_factory=Outgoing)
     filter_announce: Outgoing = field(default_factory=Outgoing)
     budget: Budget = field(default_factory=Budget)

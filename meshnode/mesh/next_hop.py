@@ -39,16 +39,21 @@ def nearest_hop(
     contains the destination go first, the cheapest by the cost of the link and the hops that remain; without any, the
     nearest one along the tree is taken. A
     doubtful peer is the second choice after any other, a distrusted one none as long as there are others: no way at all
-    is better, as it makes us look for one. The `favourite`, as a rule the choice so far, stays until another one is
-    clearly cheaper.
+    is better, as it makes us look for one. A black hole is the last choice. The `favourite`, as a rule the choice so
+    far, stays until another one is clearly cheaper.
     """
-    placed = {a: n for a, n in neighbours.items() if n.position is not None and a != excluded}
-    paths = {a: n.position.coordinates for a, n in placed.items() if n.position is not None and not n.doubtful}
+    placed = {a: (n, n.position.coordinates) for a, n in neighbours.items() if n.position is not None and a != excluded}
+    paths = {a: path for a, (n, path) in placed.items() if not (n.doubtful or n.black_hole)}
     hop = _nearest_hop(mine, destination, neighbours, paths, link_cost, favourite)
     if hop is not None or len(paths) == len(placed):
         return hop
     alone = not any(neighbour.trusted for neighbour in neighbours.values())
-    paths = {a: n.position.coordinates for a, n in placed.items() if n.position is not None and (n.trusted or alone)}
+    usable = {a: (n, path) for a, (n, path) in placed.items() if n.trusted or alone}
+    relays = {a: path for a, (n, path) in usable.items() if not n.black_hole}
+    hop = _nearest_hop(mine, destination, neighbours, relays, link_cost, favourite)
+    if hop is not None or len(relays) == len(usable):
+        return hop
+    paths = {a: path for a, (_, path) in usable.items()}
     return _nearest_hop(mine, destination, neighbours, paths, link_cost, favourite)
 
 

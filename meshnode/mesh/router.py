@@ -8,13 +8,15 @@ from typing import ClassVar
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.mesh.announce import AnnounceExchange
+from meshnode.mesh.black_holes import BlackHoles
 from meshnode.mesh.bloom import BloomCounters, FilterExchange
 from meshnode.mesh.coordinates import CoordinateCache, Coordinates, NodeAddr
 from meshnode.mesh.decisions import Decisions
+from meshnode.mesh.detachment import Detachment
 from meshnode.mesh.error_signals import ErrorSignals
 from meshnode.mesh.hints import Hints
 from meshnode.mesh.lookup import LookupCounters, Lookups
-from meshnode.mesh.mmp.quality import CostRange
+from meshnode.mesh.mmp.quality import CostRange, Health
 from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
 from meshnode.mesh.next_hop import RouteClass, classify
 from meshnode.mesh.router_events import (
@@ -22,6 +24,7 @@ from meshnode.mesh.router_events import (
     CoordinatesLearned,
     LookupFailed,
     ParentChanged,
+    RelayJudged,
     RouterEvent,
 )
 from meshnode.mesh.settings import MeshSettings
@@ -37,6 +40,7 @@ __all__ = [
     "CoordinatesLearned",
     "LookupFailed",
     "ParentChanged",
+    "RelayJudged",
     "Router",
     "RouterCounters",
     "RouterEvent",
@@ -56,7 +60,8 @@ class Router:
     """Sans-IO: after every call the owner drains `outbound` and `events`, then arms a timer for `next_deadline()`.
 
     `outbound` holds (peer, link message with type byte). `link_cost` tells a peer's measured cost or None, `cost_range`
-    the same in detail, `identity_of` the public key known for a target or None. `now` is monotonic seconds, `wall` Unix
+    the same in detail, `identity_of` the public key known for a target or None, `link_health` how
+    well the link to a peer works. `now` is monotonic seconds, `wall` Unix
     seconds.
     """
 
@@ -72,6 +77,7 @@ class Router:
         link_cost: Callable[[NodeAddr], float | None],
         identity_of: Callable[[NodeAddr], PeerIdentity | None],
         cost_range: Callable[[NodeAddr], CostRange | None] = lambda address: None,
+        link_health: Callable[[NodeAddr], Health | None] = lambda address: None,
     ) -> None:
         self.me = identity.node_addr
         self.outbound: list[tuple[NodeAddr, bytes]] = []
@@ -101,6 +107,8 @@ class Router:
         self.warm = self.hints.warm
         self.signals = ErrorSignals(self.me, self.neighbours, self.coordinate_cache, self.refused)
         self.routing_error, self.mtu_error = self.signals.routing_error, self.signals.mtu_error
+        self.black_holes = BlackHoles(self.me, self.neighbours, self.send, entropy, link_health)
+        self._detachment = Detachment(entropy)
         self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
         self._reevaluated_at: float | None = None
         self._second_look_at: float | None = None
@@ -114,6 +122,7 @@ class Router:
         if neighbour is None:
             neighbour = self.neighbours[peer.node_addr] = Neighbour(peer, link_mtu)
         neighbour.link_mtu = link_mtu
+        self.black_holes.met(neighbour)
         self._greet(neighbour, now)
 
     def peer_down(self, address: NodeAddr, now: float, wall: float) -> None:
@@ -222,14 +231,20 @@ class Router:
         self.mesh_size_estimate = self.filters.mesh_size()
         self.lookups.advance(now)
         self._drain_lookups(now)
+        self._watch_relays(now, wall)
         self._decisions.tick()
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` has something to do: a waiting announce or filter, or a lookup attempt running out."""
         waiting = [n for n in self.neighbours.values() if n.announce.pending or n.filter_announce.pending]
-        if not waiting:  # as a rule, and this is asked after every burst
+        if not waiting and self.black_holes.due is None:  # as a rule, and this is asked after every burst
             return self.lookups.next_deadline()
-        parts = (self.announces.next_deadline(), self.filters.next_deadline(), self.lookups.next_deadline())
+        parts = (
+            self.announces.next_deadline(),
+            self.filters.next_deadline(),
+            self.lookups.next_deadline(),
+            self.black_holes.due,
+        )
         return min((deadline for deadline in parts if deadline is not None), default=None)
 
     def handle_timeout(self, now: float, wall: float) -> None:
@@ -238,6 +253,9 @@ class Router:
         self.filters.flush(now)
         self.lookups.advance(now)
         self._drain_lookups(now)
+        due = self.black_holes.due
+        if due is not None and now >= due:
+            self._watch_relays(now, wall)
 
     def _drain_lookups(self, now: float) -> None:
         lookups = self.lookups
@@ -291,6 +309,28 @@ class Router:
         measured = {address for address in self.neighbours if self._link_cost(address) is not None}
         news, self._measured = measured - self._measured, measured
         if news:
+            self._reconsider(now, wall)
+
+    def _watch_relays(self, now: float, wall: float) -> None:
+        """Go around peers that drop what is led through them, and through those that do not any more."""
+        relays: set[NodeAddr] = set()
+        if len(self.neighbours) > 1:  # else there is nobody to turn to
+            relays = self._decisions.relays() | ({self.tree.parent} - {self.me})
+        if self.black_holes.look(relays, now):
+            verdicts = self.black_holes.take_verdicts()
+            self.events += [RelayJudged(self.neighbours[peer].identity, given_up) for peer, given_up in verdicts]
+            self._decisions.forget()
+            self._reconsider(now, wall)
+        self._let_go(now, wall)
+
+    def _let_go(self, now: float, wall: float) -> None:
+        """Be root for a moment rather than hang below a black hole, and come back if that was no use."""
+        parent = None if self.tree.is_root else self.neighbours.get(self.tree.parent)
+        if self._detachment.is_due(parent if parent is not None and parent.black_hole else None, now):
+            self.tree.aloof = True
+            self._switch(None, now, wall)
+        elif self._detachment.has_ended(now):
+            self.tree.aloof = False
             self._reconsider(now, wall)
 
     def _escape(self, now: float, wall: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshnode.identity import PeerIdentity
 from meshnode.mesh.coordinates import NodeAddr
 
 
@@ -35,4 +36,12 @@ class ParentChanged:
     new: NodeAddr
 
 
-RouterEvent = CoordinatesLearned | LookupFailed | CoordinatesChanged | ParentChanged
+@dataclass(frozen=True, slots=True)
+class RelayJudged:
+    """A peer is `given_up` as a relay, since it drops what is led through it, or relied on again."""
+
+    peer: PeerIdentity
+    given_up: bool
+
+
+RouterEvent = CoordinatesLearned | LookupFailed | CoordinatesChanged | ParentChanged | RelayJudged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -65,20 +65,22 @@ def evaluate_parent(
     paths: Mapping[NodeAddr, Coordinates],
     costs: Mapping[NodeAddr, float],
     hysteresis: float,
+    black_holes: Set[NodeAddr] = frozenset(),
 ) -> Choice | None:
     """Which parent to take instead of the present situation, if any (spec 03 section 3.5).
 
     `parent` is None while we are root, `root` our present root, `paths` the announced coordinates of the peers that
-    have any, `costs` the link costs of the measured ones.
+    have any, `costs` the link costs of the measured ones. `black_holes`, and whoever hangs below them, come after all
+    others.
     """
     best_root = min((path[-1] for path in paths.values()), default=me)
     if me <= best_root:
         return None
-    best = _cheapest(me, best_root, paths, costs)
-    if best is None or best[1] == parent:
+    best = _cheapest(me, best_root, paths, costs, black_holes)
+    if best is None or best[-1] == parent:
         return None
-    effective_depth, address = best
-    if parent is None or parent not in paths or best_root < root:
+    hindrance, effective_depth, address = best
+    if parent is None or parent not in paths or best_root < root or hindrance < _hindrance(paths[parent], black_holes):
         return Choice(address, Urgency.MANDATORY)
     present = len(paths[parent]) - 1 + _cost(parent, costs)
     if effective_depth < present * (1.0 - min(max(hysteresis, 0.0), 1.0)):
@@ -86,12 +88,23 @@ def evaluate_parent(
     return None
 
 
+def _hindrance(path: Coordinates, black_holes: Set[NodeAddr]) -> int:
+    """2 for the path of a black hole, 1 for one below it, else 0."""
+    if not black_holes or black_holes.isdisjoint(path):
+        return 0
+    return 2 if path[0] in black_holes else 1
+
+
 def _cheapest(
-    me: NodeAddr, root: NodeAddr, paths: Mapping[NodeAddr, Coordinates], costs: Mapping[NodeAddr, float]
-) -> tuple[float, NodeAddr] | None:
-    """The eligible peer of least effective depth; ties go to the smaller address."""
+    me: NodeAddr,
+    root: NodeAddr,
+    paths: Mapping[NodeAddr, Coordinates],
+    costs: Mapping[NodeAddr, float],
+    black_holes: Set[NodeAddr],
+) -> tuple[int, float, NodeAddr] | None:
+    """The eligible peer of least hindrance and effective depth; ties go to the smaller address."""
     eligible = (
-        (len(path) - 1 + _cost(address, costs), address)
+        (_hindrance(path, black_holes), len(path) - 1 + _cost(address, costs), address)
         for address, path in paths.items()
         if path[-1] == root and me not in path and (address in costs or not costs)
     )
@@ -158,8 +171,8 @@ class Tree:
     """Our own declaration and coordinates, and the decision whom to hang below.
 
     Methods that change the declaration leave it signed and `coordinates` up to date. The caller brings about the
-    effects of section 3.7 on everything else. `link_cost` and, in detail, `cost_range` return None for a link without a
-    round-trip time.
+    effects of section 3.7 on everything else. While it is `aloof`, a black hole is no parent even for want of another.
+    `link_cost` and, in detail, `cost_range` return None for a link without a round-trip time.
     """
 
     __slots__ = (
@@ -173,6 +186,7 @@ class Tree:
         "_review",
         "_settings",
         "_signature",
+        "aloof",
         "coordinates",
         "counters",
         "disputes",
@@ -210,6 +224,7 @@ class Tree:
         self._review = ParentReview(cost_range)
         self._damper = SwitchDamper(settings)
         self.disputes = Disputes()
+        self.aloof = False
         self._signature = b""
         self._sign()
 
@@ -234,6 +249,7 @@ class Tree:
             self._plausible_paths(now),
             self._costs(),
             self._settings.parent_hysteresis,
+            self._black_holes(),
         )
         if choice is None or (choice.urgency is Urgency.DISCRETIONARY and self._damper.vetoes(now)):
             return None
@@ -244,6 +260,10 @@ class Tree:
         if self.is_root or self._damper.just_changed(now):
             return None
         paths = {a: n.position.coordinates for a, n in self._neighbours.items() if n.position is not None and n.trusted}
+        black_holes = self._black_holes()
+        if black_holes and self.parent in paths:
+            limit = _hindrance(paths[self.parent], black_holes)
+            paths = {a: path for a, path in paths.items() if _hindrance(path, black_holes) <= limit}
         return self._review.lasting_choice(self.me, self.parent, paths, now)
 
     def set_parent(self, parent: NodeAddr, now: float, wall: float) -> None:
@@ -300,9 +320,13 @@ class Tree:
 
     def _paths(self) -> dict[NodeAddr, Coordinates]:
         """Where the peers are; the word of distrusted ones counts only when there are no others."""
-        placed = {a: (n.position.coordinates, n.trusted) for a, n in self._neighbours.items() if n.position is not None}
+        considered = {a: n for a, n in self._neighbours.items() if not (self.aloof and n.black_hole)}
+        placed = {a: (n.position.coordinates, n.trusted) for a, n in considered.items() if n.position is not None}
         trusted = {a: path for a, (path, is_trusted) in placed.items() if is_trusted}
         return trusted or {a: path for a, (path, _) in placed.items()}
+
+    def _black_holes(self) -> Set[NodeAddr]:
+        return {address for address, neighbour in self._neighbours.items() if neighbour.black_hole}
 
     def _costs(self) -> dict[NodeAddr, float]:
         costs = ((address, self._cost(address)) for address in self._neighbours)

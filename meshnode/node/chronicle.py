@@ -22,6 +22,8 @@ from .events import (
     PeerMoved,
     PeerRemoved,
     PeerSilent,
+    RelayGivenUp,
+    RelayRestored,
     SessionEnded,
     SessionOpened,
     StoodStill,
@@ -96,6 +98,10 @@ class Chronicle:
 
     def parent_changed(self, old: bytes, new: bytes) -> None:
         self._events.publish(ParentSwitched(self._name(old), self._name(new), old.hex(), new.hex()))
+
+    def relay_judged(self, peer: PeerIdentity, given_up: bool) -> None:
+        kind = RelayGivenUp if given_up else RelayRestored
+        self._events.publish(kind(peer.npub, self._name(peer.node_addr)))
 
     def path_broken(self, target: bytes) -> None:
         self._events.publish(PathBroken(self._name(target), target.hex()))

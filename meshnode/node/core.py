@@ -34,6 +34,7 @@ from meshnode.mesh.router import (
     CoordinatesLearned,
     LookupFailed,
     ParentChanged,
+    RelayJudged,
     Router,
     RouterEvent,
 )
@@ -117,6 +118,7 @@ class Node(TransportEvents):
             self.links.link_cost,
             self.identities.peek_exact,
             self.links.cost_range,
+            self.links.health,
         )
         self.sessions = SessionLayer(
             identity, startup_epoch, settings, world.entropy, world.random, self.router, self.identities
@@ -426,6 +428,8 @@ class Node(TransportEvents):
                 self.sessions.coordinates_changed(now)
             case ParentChanged(old, new):
                 self.chronicle.parent_changed(old, new)
+            case RelayJudged(peer, given_up):
+                self.chronicle.relay_judged(peer, given_up)
 
     def _session_event(self, event: SessionEvent, now: float) -> None:
         match event:
@@ -491,6 +495,7 @@ class Node(TransportEvents):
             self.peering.surroundings_changed(now)
         self.sessions.transport_mtu = self.transports.mtu
         self.connections.tick(now)
+        self.router.black_holes.testify(self.sessions.evidence(now), now)
         self.router.tick(now, self.world.wall())
         self.links.tick(now)
         self.sessions.tick(now)

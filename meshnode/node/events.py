@@ -166,6 +166,33 @@ class ParentSwitched(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class RelayGivenUp(Event):
+    """A peer drops what is led through it; traffic for others goes around it as far as there is another way."""
+
+    KIND: ClassVar[str] = "relay_given_up"
+    LEVEL: ClassVar[str] = "warn"
+    SUBSYSTEM: ClassVar[str] = "routing"
+    npub: str
+    name: str
+
+    def text(self) -> str:
+        return f"peer {self.name} does not pass on what is sent through it: traffic for others goes around it"
+
+
+@dataclass(slots=True, frozen=True)
+class RelayRestored(Event):
+    """A peer that was given up as a relay passes traffic on again."""
+
+    KIND: ClassVar[str] = "relay_restored"
+    SUBSYSTEM: ClassVar[str] = "routing"
+    npub: str
+    name: str
+
+    def text(self) -> str:
+        return f"peer {self.name} passes traffic on again"
+
+
+@dataclass(slots=True, frozen=True)
 class PathBroken(Event):
     """A destination was looked for in the mesh and not found."""
 
@@ -321,6 +348,8 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     PeerRefused,
     KeysRenewed,
     ParentSwitched,
+    RelayGivenUp,
+    RelayRestored,
     PathBroken,
     PathMtuFound,
     SessionOpened,

@@ -91,6 +91,9 @@ class Forwarding:
         if destination == self._node_addr:
             counters.delivered_packets += len(plaintexts)
             counters.delivered_bytes += sum(map(len, plaintexts)) - 5 * len(plaintexts)
+            if source == destination:
+                self._router.black_holes.returned(peer.node_addr, first[_HEADER_SIZE + 4 :], now)
+                return
             self._deliver(source, peer, plaintexts, _HEADER_SIZE, path_mtu, ce, now)
         else:
             self._relay(peer.node_addr, plaintexts, ttl, path_mtu, source, destination, ce, now)
@@ -126,6 +129,8 @@ class Forwarding:
             counters.ttl_exhausted_bytes += nbytes - count
             return
         hop = self._router.onward_hop(destination, came_from, now)
+        if hop is None and source == destination == came_from:  # it wants to know whether we relay
+            hop = came_from
         peer = None if hop is None else self._links.peers.get(hop)
         if peer is None:
             counters.drop_no_route_packets += count

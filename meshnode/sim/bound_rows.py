@@ -294,6 +294,14 @@ ROUTING = (
         "the one contradicted longest ago is forgotten, and believed once more for a moment",
         "",
     ),
+    Row(
+        ("router.black_holes._records", "router.black_holes._verdicts"),
+        "neighbours watched as relays",
+        "1,024 and one per peer",
+        lambda s: 1024 + _peers(s),
+        "those that are gone and were relied on are forgotten, then those given up longest ago",
+        "",
+    ),
     Row(("router.tree._review._escapes",), "parents left lately", "3", at_most(3), "the oldest is dropped", ""),
     Row(("forwarding._congested",), "congested peers", "one per peer", _peers, "judged anew every second", ""),
 )

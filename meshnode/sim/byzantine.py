@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
+from typing import Literal
 
 from meshnode.mesh.bloom import FILTER_BITS, HASH_COUNT, SIZE_CLASS
 from meshnode.wire.bloom import FilterAnnounce
@@ -196,13 +197,21 @@ class _LookupStorm(_Behaviour):
 class _Swallow(_Behaviour):
     """Announces its place like everybody, and drops what is led through it."""
 
+    share: Literal["everything", "all but echoes"] = "everything"
+
     def begin(self) -> None:
         if self.machine.node is not None:
-            self.machine.node.swallows = True
+            self.machine.node.swallows = self.share
 
     def stop(self) -> None:
         if self.machine.node is not None:
-            self.machine.node.swallows = False
+            self.machine.node.swallows = "nothing"
+
+
+class _SwallowSlyly(_Swallow):
+    """The same, but for what neighbours send through it to see whether it does."""
+
+    share = "all but echoes"
 
 
 class _Words(_Behaviour):
@@ -291,6 +300,7 @@ _BEHAVIOURS: dict[str, Callable[[World, ByzantineSpec, Machine], object]] = {
     "bloated_filter": _BloatedFilter,
     "lookup_storm": _LookupStorm,
     "swallow": _Swallow,
+    "swallow_slyly": _SwallowSlyly,
     "garbage": _Garbage,
     "garbage_inside": _GarbageInside,
     **dict.fromkeys(WORDS, _Words),

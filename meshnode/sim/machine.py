@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from meshnode.identity import Identity, PeerIdentity
 from meshnode.ipv6.adapter import Ipv6Adapter
@@ -75,7 +76,7 @@ class SimNode(Node):
     address_names: dict[bytes, str]
     label: str
     tamper: Tamper | None = None
-    swallows = False
+    swallows: Literal["nothing", "everything", "all but echoes"] = "nothing"
     last_hops: dict[bytes, int]
 
     @property
@@ -87,7 +88,7 @@ class SimNode(Node):
 
     def _dispatch(self, peer: PeerLink, plaintexts: list[bytes], ce: bool, now: float) -> None:
         observer, kind = self.observer, plaintexts[0][4]
-        if self.swallows and kind == SESSION_DATAGRAM and plaintexts[0][24:40] != self.identity.node_addr:
+        if kind == SESSION_DATAGRAM and self._is_swallowed(plaintexts[0][8:24], plaintexts[0][24:40]):
             return
         observer.messages[kind] = observer.messages.get(kind, 0) + len(plaintexts)
         nbytes = sum(map(len, plaintexts))
@@ -96,6 +97,12 @@ class SimNode(Node):
             observer.lookup_heard(self.label, self.name_of(peer.node_addr), kind)
             self._count_hops(kind, plaintexts[0])
         super()._dispatch(peer, plaintexts, ce, now)
+
+    def _is_swallowed(self, source: bytes, destination: bytes) -> bool:
+        """Whether a dishonest node drops what should go on; the sly one passes what neighbours try it with."""
+        if self.swallows == "nothing" or destination == self.identity.node_addr:
+            return False
+        return self.swallows == "everything" or source != destination
 
     def _count_hops(self, kind: int, plaintext: bytes) -> None:
         """Note how far a request has come that asks for ourselves."""

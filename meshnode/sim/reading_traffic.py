@@ -33,6 +33,7 @@ BEHAVIOURS = (
     "false_signals",
     "false_places",
     "swallow",
+    "swallow_slyly",
     "false_setups",
     "garbage",
     "garbage_inside",

@@ -39,6 +39,7 @@ class MeshNet:
     """Routers joined by links without loss and with no delay but the order of sending; time moves only when told.
 
     Nodes are named by their index; a smaller index is a smaller address. `lost` may refuse messages.
+    Nobody relays datagrams but to send them back to where they come from, and without `relaying` not even that.
     """
 
     def __init__(self, count: int, seed: int = 1, settings: MeshSettings | None = None) -> None:
@@ -52,6 +53,7 @@ class MeshNet:
         self.delivered: list[tuple[int, int, bytes]] = []
         self.events: list[list[RouterEvent]] = [[] for _ in range(count)]
         self.lost: Callable[[int, int, bytes], bool] = lambda sender, receiver, message: False
+        self.relaying = True
         self.routers = [self._make(n, settings or MeshSettings()) for n in range(count)]
         self._next_tick = self.now + 1
 
@@ -94,10 +96,18 @@ class MeshNet:
             sender, receiver, message = self.queue.popleft()
             if (sender, receiver) not in self.links or self.lost(sender, receiver, message):
                 continue
+            if message[0] == 0:
+                self._send_back(sender, receiver, message)
+                continue
             self.delivered.append((sender, receiver, message))
             source = self.identities[sender].node_addr
             self.routers[receiver].message(source, message[0], message[1:], self.now, self.wall)
         raise AssertionError("the mesh never falls silent")
+
+    def _send_back(self, sender: int, receiver: int, message: bytes) -> None:
+        """What a relay does with a datagram from its neighbour to its neighbour."""
+        if self.relaying:
+            self.routers[sender].black_holes.returned(self.address(receiver), message[40:], self.now)
 
     def _collect(self) -> None:
         for n, router in enumerate(self.routers):

@@ -361,3 +361,20 @@ def test_nothing_goes_back_to_where_it_came_from() -> None:
     (signal,) = relay.signals()
     assert signal == CoordinatesRequired(ADDRESSES[FAR], ADDRESSES[ME])
     assert relay.counted()["drop_no_route_packets"] == 1
+
+
+# Ours: who wants to know whether we relay gets its own datagram back
+
+
+def test_a_datagram_from_a_neighbour_to_itself_goes_back_to_it_and_to_nobody_else() -> None:
+    relay = Relay()
+    relay.take(source=PARENT, destination=PARENT)
+    assert relay.sent() == [(PARENT, 63, 1472, PARENT, PARENT)]
+    relay.take(source=CHILD, destination=PARENT, came_from=PARENT)
+    assert relay.counted()["drop_no_route_packets"] == 1
+
+
+def test_what_comes_back_from_a_neighbour_is_no_delivery_to_a_session() -> None:
+    relay = Relay()
+    relay.take(source=ME, destination=ME)
+    assert relay.delivered == []

@@ -127,6 +127,19 @@ def test_churn_and_loss_leave_no_lasting_damage(seed: int) -> None:
     assert_everybody_found(net, list(range(10)))
 
 
+def test_nodes_that_send_nothing_back_are_relied_on_while_there_are_no_others() -> None:
+    """As nodes might that treat datagrams to their sender otherwise: the mesh is what it would be without the trial."""
+    net = ring(6)
+    net.relaying = False
+    net.run(120)
+    assert any(neighbour.black_hole for router in net.routers for neighbour in router.neighbours.values())
+    assert {coordinates[-1] for coordinates in map(net.coordinates, range(6))} == {0}
+    for destination in range(6):
+        for source in range(6):
+            net.teach(source, destination)
+    assert all(net.route(source, destination)[-1] == destination for source in range(6) for destination in range(6))
+
+
 def test_a_converged_mesh_is_quiet() -> None:
     net = ring(6)
     net.run(120)

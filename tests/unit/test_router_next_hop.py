@@ -101,3 +101,17 @@ def test_every_hop_is_strictly_nearer(mine: list[int], goal: list[int], peers: l
         position = table[hop].position
         assert position is not None
         assert distance(position.coordinates, path(goal)) < distance(path(mine), path(goal))
+
+
+def test_a_black_hole_is_the_last_choice_among_the_nearer_ones_and_none_for_being_dear() -> None:
+    table = neighbours([3, 7, 0], [4, 0], knowing={3: [7], 4: [7]})
+    mine, destination = path([9, 8, 0]), path([7, 0])
+    assert nearest_hop(mine, destination, table, lambda _: None) == addr(3)
+    table[addr(3)].black_hole = True
+    assert nearest_hop(mine, destination, table, lambda _: None) == addr(4)
+    table[addr(4)].doubtful = True
+    assert nearest_hop(mine, destination, table, lambda _: None) == addr(4)
+    table[addr(4)].trusted = False
+    assert nearest_hop(mine, destination, table, lambda _: None) == addr(3)
+    del table[addr(4)]
+    assert nearest_hop(mine, destination, table, lambda _: None) == addr(3)

@@ -183,3 +183,24 @@ def test_a_flapping_parent_is_counted_once_per_episode() -> None:
     for n in range(4):
         situation.tree.set_parent(ADDRESSES[3 + n % 2], float(n), WALL)
     assert situation.tree.counters.flap_dampened == 1
+
+
+def test_a_parent_that_is_a_black_hole_is_left_at_once_for_any_other_in_the_same_tree() -> None:
+    paths = {addr(6): path([6, 1]), addr(7): path([7, 8, 5, 1]), addr(5): path([5, 6, 1])}
+    parent, costs = addr(6), {addr(6): 1.0, addr(7): 4.0, addr(5): 1.0}
+    assert evaluate_parent(addr(9), parent, addr(1), paths, costs, 0.2) is None
+    choice = evaluate_parent(addr(9), parent, addr(1), paths, costs, 0.2, {parent})
+    assert choice is not None
+    assert (choice.parent, choice.urgency) == (addr(7), Urgency.MANDATORY)
+
+
+def test_whoever_hangs_below_a_black_hole_is_better_than_the_black_hole_itself() -> None:
+    paths = {addr(6): path([6, 1]), addr(5): path([5, 6, 1])}
+    choice = evaluate_parent(addr(9), addr(6), addr(1), paths, {}, 0.2, {addr(6)})
+    assert choice is not None
+    assert choice.parent == addr(5)
+
+
+def test_a_black_hole_stays_parent_when_all_others_hang_below_us_or_in_a_worse_tree() -> None:
+    paths = {addr(6): path([6, 1]), addr(5): path([5, 9, 6, 1]), addr(4): path([4, 2])}
+    assert evaluate_parent(addr(9), addr(6), addr(1), paths, {}, 0.2, {addr(6)}) is None

@@ -55,6 +55,19 @@ def frames(patient: Patient) -> Iterator[Verdict]:
             )
 
 
+def relays(patient: Patient) -> Iterator[Verdict]:
+    """Does a peer drop what is led through it?"""
+    for row in patient.peers:
+        if row.get("trust") == "black_hole":
+            yield Verdict(
+                "relays",
+                "hint",
+                f"{row['display_name']} does not pass on what is sent through it",
+                "traffic for others goes around it as far as there is another way, and every node finds that out for "
+                f"itself; ask whoever runs it, or deny it: meshctl acl deny {row['npub']}",
+            )
+
+
 def knocks(patient: Patient) -> Iterator[Verdict]:
     """Does somebody dial this node by another key?"""
     wrong = patient.answers.get("show_metrics", {}).get("link", {}).get("wrong_key", 0)
@@ -71,4 +84,4 @@ def _host(row: Mapping[str, Any]) -> str:
     return str(row["transport_addr"]).rpartition(":")[0].strip("[]") or "ADDRESS"
 
 
-CHECKS = (clocks, frames, knocks)
+CHECKS = (clocks, frames, relays, knocks)

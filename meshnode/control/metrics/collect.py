@@ -66,13 +66,14 @@ def _node(view: View) -> Iterator[Sample]:
 
 def _peer(view: View, peer: PeerLink) -> Iterator[Sample]:
     tree, measurement = view.node.router.tree, peer.measurement
-    srtt_ms = measurement.srtt_ms
+    srtt_ms, neighbour = measurement.srtt_ms, view.node.router.neighbours.get(peer.node_addr)
     values: dict[str, float | None] = {
         "peer_round_trip_seconds": None if srtt_ms is None else srtt_ms / 1000,
         "peer_loss_ratio": measurement.loss,
         "peer_etx": measurement.etx,
         "peer_goodput_bytes_per_second": measurement.goodput,
         "peer_last_heard_timestamp_seconds": view.unix_ms(peer.last_heard) / 1000,
+        "peer_black_hole": None if neighbour is None else neighbour.black_hole,
         "peer_distrusted": peer.distrusted,
         "peer_is_parent": not tree.is_root and tree.parent == peer.node_addr,
         "peer_sent_bytes_total": peer.bytes_sent,

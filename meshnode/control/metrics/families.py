@@ -39,6 +39,7 @@ FAMILIES: Mapping[str, Family] = {
     "peer_etx": Family("gauge", "How often a frame has to be sent until it arrives.", _PEER),
     "peer_goodput_bytes_per_second": Family("gauge", "Bytes that reached the peer, smoothed.", _PEER),
     "peer_last_heard_timestamp_seconds": Family("gauge", "When the peer was last heard, in Unix time.", _PEER),
+    "peer_black_hole": Family("gauge", "1 while a peer drops what is led through it, and traffic avoids it.", _PEER),
     "peer_distrusted": Family("gauge", "1 while a peer is silent and not relied on.", _PEER),
     "peer_is_parent": Family("gauge", "1 for the parent in the tree.", _PEER),
     "peer_sent_bytes_total": Family("counter", "Bytes of link frames sent on this link.", _PEER),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from meshnode.identity import Identity, PeerIdentity
-from meshnode.mesh.mmp import CostRange
+from meshnode.mesh.mmp import CostRange, Health
 from meshnode.mesh.settings import MeshSettings
 from meshnode.wire import WireError
 from meshnode.wire.link import (
@@ -108,6 +108,14 @@ class LinkLayer:
         """The recent and the steady figure of the same."""
         peer = self.peers.get(node_addr)
         return None if peer is None else peer.measurement.cost_range
+
+    def health(self, node_addr: bytes) -> Health | None:
+        """Whether the link to a peer works at the moment; None without a link."""
+        peer = self.peers.get(node_addr)
+        if peer is None:
+            return None
+        quality = peer.measurement.quality
+        return Health(quality.delivered(), quality.reported_at, peer.last_heard)
 
     @property
     def counters(self) -> LinkCounters:

@@ -2,6 +2,6 @@
 
 from meshnode.mesh.mmp.measurement import Measurement
 from meshnode.mesh.mmp.path_mtu import PathMtuState
-from meshnode.mesh.mmp.quality import CostRange
+from meshnode.mesh.mmp.quality import CostRange, Health
 
-__all__ = ["CostRange", "Measurement", "PathMtuState"]
+__all__ = ["CostRange", "Health", "Measurement", "PathMtuState"]

@@ -27,6 +27,18 @@ class CostRange(NamedTuple):
     high: float
 
 
+class Health(NamedTuple):
+    """Whether a link works at the moment: what share of frames gets there and back, at the least, and since when.
+
+    `reported_at` is when the peer last told what it receives, None if it never did; `heard_at` when anything came from
+    it.
+    """
+
+    delivered: float
+    reported_at: float | None
+    heard_at: float
+
+
 class Quality:
     """Round-trip time, delivery ratios, ETX and goodput of one link or session.
 
@@ -133,6 +145,16 @@ class Quality:
         if self._cost is None and (self.rtt.srtt_us is not None or self.zero_samples):
             self._cost = self._judge(self.rtt.srtt_us or 0)
         return self._cost
+
+    def delivered(self) -> float:
+        """The share of frames that get there and back, at the least, by the last 12 seconds and the latest report."""
+        there, back = self._towards_peer.delivery(RECENT), self._towards_us.delivery(RECENT)
+        return min(there.low * back.low, 1.0 / self.etx)
+
+    @property
+    def reported_at(self) -> float | None:
+        """When the latest report came; None before the first one."""
+        return None if self._previous is None else self._previous_at
 
     def is_vague(self) -> bool:
         """Whether more frames towards the peer would tell how much the link loses."""

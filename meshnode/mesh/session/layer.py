@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshnode.identity import Identity, PeerIdentity
+from meshnode.mesh.relay_record import Evidence
 from meshnode.mesh.settings import MeshSettings
 from meshnode.wire import PathMtuNotification, SessionAck, SessionMessage3, SessionSetup, WireError
 from meshnode.wire.session import (
@@ -35,6 +36,7 @@ from .events import (
     Queued,
     SessionEvent,
 )
+from .evidence import gather
 from .identity_cache import IdentityCache
 from .opening import OpeningHandshakes
 from .receiving import Arrival, Receiving
@@ -270,7 +272,9 @@ class SessionLayer:
         session = core.sessions.get(remote)
         if session is None:
             self._open_waited_for(remote, now)
-        elif session.established:
+            return
+        session.found_at = now
+        if session.established:
             session.warmup_remaining = core.settings.session.coords_warmup_packets
             self._tell_position(session, now)
             self._revival.hasten(session, now)
@@ -330,6 +334,10 @@ class SessionLayer:
         else:
             session.measurement.sending_failed()
 
+    def evidence(self, now: float) -> Evidence:
+        """What silent sessions tell about the neighbours they lead through; once a second."""
+        return gather(self._core, now)
+
     def tick(self, now: float) -> None:
         """The slow work of every second: reports, expiries, routine rekeys, ageing queues."""
         core = self._core
@@ -358,6 +366,7 @@ class SessionLayer:
             self._core.remove(session, CloseReason.IDLE)
             return
         self._serve(session, now)
+        self._revival.seek(session, now)
         self._rekeying.tick(session, now)
         if session.path_mtu.expire(now):
             self._core.events.append(PathMtuChanged(session.address, session.path_mtu.current))

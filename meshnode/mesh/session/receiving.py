@@ -124,6 +124,7 @@ class Receiving:
             measurement.spin_received(inner_flags & SPIN_BIT, last, now)
         session.path_mtu.observe(arrival.path_mtu)
         session.last_heard = now
+        session.heard_through = arrival.link_peer
         session.unheard = 0
         if session.offers:
             self._revival.heard(session)
@@ -164,6 +165,7 @@ class Receiving:
 
     def _receiver_report(self, session: Session, report: ReceiverReport, now: float) -> None:
         session.measurement.receiver_report(report, session.timestamp(now), now)
+        session.reported_at, session.sent_by_report = now, session.measurement.sender.packets_sent
         if report.interval_packets_recv:
             mean = report.interval_bytes_recv // report.interval_packets_recv
             session.path_mtu.carried(mean + PLAINTEXT_OVERHEAD, now)

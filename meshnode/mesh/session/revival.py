@@ -19,6 +19,12 @@ POLL = 1.0
 STEADY_OFFERS = 15
 MAX_QUIET = 4
 ARMED_PATIENCE = 2.0
+SEEK_WITHIN, SEEK_INTERVAL = 60.0, 10.0
+
+
+def is_mute(session: Session, now: float) -> bool:
+    """Whether a remote that reports all the time has not done so for much longer than that takes."""
+    return session.peer_reports and now - session.last_heard >= 2 * session.patience
 
 
 class Revival:
@@ -47,6 +53,18 @@ class Revival:
         self.heard(session)
         session.quiet = min(session.quiet + 1, MAX_QUIET) if offered and not restarted else 0
         self.update_patience(session)
+
+    def seek(self, session: Session, now: float) -> None:
+        """Look for a remote that was talked to lately and has ceased to report, though we have nothing to say to it.
+
+        Whether it is gone, or somebody drops what it sends, is not for the side alone to find out that sends data.
+        """
+        if now - session.sought_at < SEEK_INTERVAL or now - session.last_activity > SEEK_WITHIN:
+            return
+        if is_mute(session, now):
+            session.sought_at = now
+            if self._core.coordinates.next_hop(session.address, now) != session.address:
+                self._core.want_lookup(session.address)
 
     def hasten(self, session: Session, now: float) -> None:
         """The path to the peer is new: offer at the next occasion if it has been silent."""

@@ -183,7 +183,9 @@ class Session:
     `current` exists iff the state is established. Before that, `opening` is the handshake we repeat by ourselves,
     `answers` are all we answered, of which at most one is the remote's, and `ours` is a Setup of our own beside them,
     which lost a tie or could not wait. `unheard` counts data messages sent since the peer was last heard; while it is
-    not 0, `offer_at` is when a fresh handshake is offered.
+    not 0, `offer_at` is when a fresh handshake is offered. `heard_through` is the neighbour that brought what was heard
+    last, `found_at` when a lookup last found the remote; `sent_by_report` messages were
+    sent by `reported_at`, when it last told what it receives.
     """
 
     __slots__ = (
@@ -193,6 +195,8 @@ class Session:
         "bytes_sent",
         "created",
         "current",
+        "found_at",
+        "heard_through",
         "is_initiator",
         "k",
         "last_activity",
@@ -218,7 +222,10 @@ class Session:
         "rekey",
         "remote",
         "remote_epoch",
+        "reported_at",
+        "sent_by_report",
         "session_start",
+        "sought_at",
         "state",
         "unheard",
         "unheard_at_offer",
@@ -256,7 +263,8 @@ class Session:
         self.path_mtu = PathMtuState()
         self.warmup_remaining = 0
         self.warmup_owed = False
-        self.lookup_due = LONG_AGO
+        self.lookup_due = self.found_at = self.sought_at = LONG_AGO
+        self.heard_through = b""
         self.last_renewal = LONG_AGO
         self.last_coords_response = self.last_position_told = self.last_route_lost = LONG_AGO
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
@@ -265,6 +273,8 @@ class Session:
         self.offer_at = NEVER
         self.peer_reports = False
         self.patience = PATIENCE_WITHOUT_REPORTS
+        self.reported_at: float | None = None
+        self.sent_by_report = 0
 
     @property
     def established(self) -> bool:

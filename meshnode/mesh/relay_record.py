@@ -1,0 +1,153 @@
+"""What is known of one neighbour as a relay, and the evidence that our sessions give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+
+from meshnode.mesh.coordinates import NodeAddr
+from meshnode.mesh.mmp.quality import Health
+
+ASK_INTERVAL = 2.0
+LEAST_PAUSE = 0.5
+LONGER_WITH_STRANGERS = LONGER_WITHOUT_REPORTS = 3
+"""How many times as much patience is had with a peer that never returned anything, or tells nothing of the link."""
+
+SILENT, SILENT_THOUGH_ALIVE = 1, 4
+TELLING_WEIGHT = 4
+BLAME_SECS = 5.0
+EXEMPT_SECS = 60.0
+LEAST_HOLD, MOST_HOLD = 60.0, 3600.0
+RETURNS_TO_CLEAR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What sessions tell: which neighbours each silent one leads through, and which others are heard through.
+
+    A silent session weighs `SILENT`, one whose remote is known to be alive `SILENT_THOUGH_ALIVE`.
+    """
+
+    silent: Sequence[tuple[Set[NodeAddr], int]] = ()
+    heard: Set[NodeAddr] = frozenset()
+
+    @property
+    def weight(self) -> int:
+        """That of all silent sessions together."""
+        return sum(weight for _, weight in self.silent)
+
+
+class RelayRecord:
+    """Questions, answers and the verdict. `given_up_at` is None for a neighbour that is relied on."""
+
+    __slots__ = (
+        "_asked_at",
+        "_blamed_since",
+        "_cleared_at",
+        "_exempt_until",
+        "_hold",
+        "_pause",
+        "_proven",
+        "_returns",
+        "_unanswered",
+        "_weight",
+        "_weight_before",
+        "ask_at",
+        "given_up_at",
+        "proof",
+    )
+
+    def __init__(self) -> None:
+        self.ask_at = 0.0
+        self.proof = b""
+        self.given_up_at: float | None = None
+        self._asked_at = 0.0  # for the first time with the present proof
+        self._pause = LEAST_PAUSE
+        self._proven = False
+        self._unanswered = self._returns = 0
+        self._blamed_since: float | None = None
+        self._exempt_until = float("-inf")
+        self._weight = 0
+        self._weight_before: int | None = None  # of the silent sessions on whose evidence it was given up
+        self._cleared_at: float | None = None
+        self._hold = LEAST_HOLD
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is to be looked at, whether or not anything leads through it at the moment."""
+        return bool(self.proof) or self.given_up_at is not None or self._blamed_since is not None
+
+    # Questions
+
+    def ask(self, new_proof: Callable[[], bytes], health: Health | None, now: float) -> None:
+        """Note that `proof` is asked for now; in quick succession while it does not come back."""
+        if not self.proof:
+            self.proof, self._asked_at = new_proof(), now
+        elif health is None or health.heard_at > self.ask_at - self._pause:  # who stands still returns nothing either
+            self._unanswered += 1
+            self._returns = 0
+        self.ask_at = now + self._pause
+
+    def answered(self, now: float) -> None:
+        """What we asked for came back."""
+        self._pause = max(LEAST_PAUSE, 1.5 * (now - self._asked_at), 0.75 * self._pause)
+        self.ask_at = now + ASK_INTERVAL
+        self.proof = b""
+        self._proven = True
+        self._unanswered = 0
+        self._returns += 1
+
+    def abandon(self) -> None:
+        """Nothing is to be learnt at the moment."""
+        self.proof = b""
+        self._unanswered = 0
+
+    # Sessions
+
+    def blame(self, weight: int, weight_of_all: int, now: float) -> None:
+        """Silent sessions of this `weight` speak against it."""
+        self._weight = weight_of_all
+        if weight < TELLING_WEIGHT or now < self._exempt_until:
+            self._blamed_since = None
+        elif self._blamed_since is None:
+            self._blamed_since = now
+
+    def review(self, weight_of_all: int, after: float, now: float) -> None:
+        """Take a verdict on the evidence of sessions back when it was of no use to them."""
+        if self._weight_before is None or self.given_up_at is None or now - self.given_up_at < after:
+            return
+        if weight_of_all >= self._weight_before:
+            self.given_up_at = None
+            self._exempt_until = now + EXEMPT_SECS
+        self._weight_before = None
+
+    # The verdict
+
+    def judge(self, patience: int, health: Health | None, now: float) -> None:
+        """Give it up, or rely on it again."""
+        blamed = self._blamed_since is not None and now - self._blamed_since >= BLAME_SECS
+        if self._refuses(patience, health) or blamed:
+            if self.given_up_at is None:
+                self._give_up(now)
+                self._weight_before = self._weight if blamed else None
+        elif self._is_cleared(now):
+            self.given_up_at, self._cleared_at, self._weight_before = None, now, None
+
+    def _refuses(self, patience: int, health: Health | None) -> bool:
+        if not self._proven:
+            patience *= LONGER_WITH_STRANGERS
+        if health is not None and (health.reported_at is None or health.reported_at < self._asked_at):
+            patience *= LONGER_WITHOUT_REPORTS
+        return self._unanswered >= patience
+
+    def _give_up(self, now: float) -> None:
+        """For twice as long as the last time, if that is not long ago."""
+        recently = self._cleared_at is not None and now - self._cleared_at <= MOST_HOLD
+        self._hold = min(2 * self._hold, MOST_HOLD) if recently else LEAST_HOLD
+        self.given_up_at, self._returns = now, 0
+
+    def _is_cleared(self, now: float) -> bool:
+        """Whether it has relayed again for long enough."""
+        return (
+            self.given_up_at is not None and self._returns >= RETURNS_TO_CLEAR and now - self.given_up_at >= self._hold
+        )

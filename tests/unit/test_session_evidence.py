@@ -1,0 +1,89 @@
+"""What silent sessions tell about the neighbours they lead through."""
+
+from __future__ import annotations
+
+from meshnode.mesh.relay_record import SILENT, SILENT_THOUGH_ALIVE, Evidence
+from meshnode.mesh.session.evidence import TELLING_SECS, UNREPORTED_SECS
+from tests.unit.session_rig import Net, Node, established, pair
+
+CARRIER, BRINGER = b"c" * 16, b"b" * 16
+
+
+def _talk(net: Net, a: Node, b: Node, seconds: int) -> None:
+    """Both send something every second, b by way of another neighbour of a than a does."""
+    for _ in range(seconds):
+        for sender, receiver in ((a, b), (b, a)):
+            sender.send(receiver, b"and so on")
+        net.run(1.0)
+
+
+def _through_neighbours() -> tuple[Net, Node, Node]:
+    net, a, b = established()
+    a.router.hop = CARRIER
+    receive = a.layer.receive
+
+    def by_way_of_the_bringer(source, link_peer, *rest):  # type: ignore[no-untyped-def]
+        return receive(source, BRINGER, *rest)
+
+    a.layer.receive = by_way_of_the_bringer  # type: ignore[method-assign]
+    _talk(net, a, b, 10)
+    assert a.layer.evidence(net.now) == Evidence()
+    return net, a, b
+
+
+def test_sessions_that_are_heard_tell_nothing() -> None:
+    _through_neighbours()
+
+
+def test_a_session_that_fell_silent_speaks_against_the_neighbour_that_brought_what_was_heard() -> None:
+    net, a, b = _through_neighbours()
+    net.lose = lambda source, message: source is b
+    _talk(net, a, b, 8)
+    assert a.layer.evidence(net.now) == Evidence([({BRINGER}, SILENT)], set())
+
+
+def test_it_weighs_more_when_a_lookup_has_found_its_remote_since() -> None:
+    net, a, b = _through_neighbours()
+    net.lose = lambda source, message: source is b
+    _talk(net, a, b, 8)
+    a.layer.lookup_succeeded(b.address, net.now)
+    assert a.layer.evidence(net.now).silent == [({BRINGER}, SILENT_THOUGH_ALIVE)]
+
+
+def test_a_remote_that_is_silent_for_long_is_gone_and_nobody_to_blame() -> None:
+    net, a, b = _through_neighbours()
+    net.lose = lambda source, message: source is b
+    net.run(TELLING_SECS + 15)
+    a.layer.tick(net.now)
+    assert a.layer.evidence(net.now) == Evidence()
+
+
+def test_a_remote_that_is_heard_and_tells_no_more_that_it_hears_us_speaks_against_the_next_hop() -> None:
+    net, a, b = _through_neighbours()
+    net.lose = lambda source, message: source is a
+    _talk(net, a, b, int(UNREPORTED_SECS) + 3)
+    evidence = a.layer.evidence(net.now)
+    assert evidence.silent == [({CARRIER}, SILENT_THOUGH_ALIVE)]
+    assert evidence.heard == {BRINGER}
+
+
+def test_a_direct_peer_speaks_against_nobody() -> None:
+    net, a, b = established()
+    _talk(net, a, b, 5)
+    net.lose = lambda source, message: True
+    _talk(net, a, b, 12)
+    assert a.session(b).offers
+    assert a.layer.evidence(net.now) == Evidence()
+
+
+def test_an_opening_without_an_answer_counts_when_a_lookup_just_found_the_remote() -> None:
+    net, a, b = pair()
+    a.router.hop = CARRIER
+    net.lose = lambda source, message: True
+    a.open(b)
+    net.run(12)
+    assert a.layer.evidence(net.now) == Evidence()
+    a.layer.lookup_succeeded(b.address, net.now)
+    net.run(5)
+    parent = a.router.own_coordinates[1]
+    assert a.layer.evidence(net.now).silent == [({CARRIER, parent}, SILENT_THOUGH_ALIVE)]
