@@ -243,6 +243,13 @@ FAULTS: list[tuple[str, Plant, str, str, str]] = [
         "tracepath 10.0.0.2",
     ),
     (
+        "relay that drops",
+        lambda case: case.peers.append({**PEER, "trust": "black_hole", "npub": "npub1bob"}),
+        "relays",
+        "bob does not pass on what is sent through it",
+        "meshctl acl deny npub1bob",
+    ),
+    (
         "wrong key",
         lambda case: case.link_counters.update(wrong_key=3),
         "keys",
