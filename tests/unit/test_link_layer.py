@@ -256,6 +256,24 @@ def test_a_restarted_peer_is_recognised_by_its_epoch() -> None:
     exchange(net, reborn, large)
 
 
+@pytest.mark.parametrize("epoch", [bytes(8), b"\xff" * 8], ids=["a smaller epoch", "a larger epoch"])
+@pytest.mark.parametrize("reborn_asks", [True, False], ids=["it asks", "it is asked"])
+def test_any_other_epoch_is_a_restart(reborn_asks: bool, epoch: bytes) -> None:
+    """It is drawn by chance: no number, and no time (spec 01 section 17)."""
+    net, small, large = linked()
+    reborn = LinkHost(small.name, 77, identity=small.identity)
+    reborn.layer._table.startup_epoch = epoch
+    net.hosts[small.name] = reborn
+    if reborn_asks:
+        net.dial(reborn, large)
+    else:
+        large.layer._initiator.rekey(large.peer(small), net.now)
+    net.settle()
+    assert large.names() == ["PeerUp", "PeerDown", "PeerUp"]
+    assert large.peer(reborn).remote_epoch == epoch
+    exchange(net, reborn, large)
+
+
 def test_a_restarted_listener_is_found_by_the_dialler_within_five_seconds() -> None:
     net, small, large = linked()
     net.run(20)
@@ -320,6 +338,30 @@ def test_a_rekey_changes_keys_and_toggles_k(initiator: str) -> None:
     net.run(12)
     assert one.peer(other).draining == other.peer(one).draining == []
     exchange(net, small, large)
+
+
+def test_the_clock_of_inner_headers_restarts_with_new_link_keys() -> None:
+    net, small, large = linked()
+    net.run(40)
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.settle()
+    net.run(1)
+    assert small.peer(large).timestamp(net.now) == large.peer(small).timestamp(net.now) == 1000
+
+
+def test_a_rekey_that_ends_early_frees_its_index_at_once() -> None:
+    """Given up for the peer's, or with the peer itself: an answer to it fits nothing any more."""
+    net, small, large = linked()
+    net.run(40)
+    for one, other in ((small, large), (large, small)):
+        one.layer._initiator.rekey(one.peer(other), net.now)
+    net.settle()
+    assert small.layer._table.handshakes == large.layer._table.handshakes == {}
+    net.run(40)
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    small.layer.disconnect(small.peer(large), DisconnectReason.SHUTDOWN, net.now)
+    assert small.layer._table.handshakes == {}
+    assert small.layer._table.epochs == {}
 
 
 def test_frames_of_the_old_epoch_are_opened_while_it_drains() -> None:
@@ -456,6 +498,19 @@ def test_a_carrier_that_takes_no_strangers_takes_the_renewals_of_peers() -> None
     net.run(3)
     assert list(large.layer.peers) == [small.identity.node_addr]
     assert list(stranger.layer.peers) == []
+
+
+def test_a_stranger_at_the_address_of_a_peer_is_a_stranger_all_the_same() -> None:
+    """What is waived for peers rests on an address, which anybody can forge (spec 01 section 10.2)."""
+    net, small, large = linked()
+    large.layer._responder._accepts = lambda _transport: False
+    stranger = LinkHost("stranger", 9)
+    stranger.layer.dial(large.identity.peer, (1, large.name), net.now)
+    ((_, frame),) = stranger.layer.drain_outbound()
+    net.inject(small.name, large, frame)
+    assert large.layer.drain_outbound() == []
+    assert large.layer.candidates == []
+    exchange(net, small, large)
 
 
 def test_the_source_of_an_authentic_frame_becomes_the_address() -> None:

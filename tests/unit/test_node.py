@@ -100,6 +100,21 @@ def test_an_oversize_packet_is_answered_with_the_limit() -> None:
     assert b.stack.packets == []
 
 
+def test_an_oversize_packet_goes_nowhere_when_the_answer_is_held_back() -> None:
+    """One answer in a tenth of a second (spec 02 section 11.6); what it is about is dropped all the same."""
+    net, a, b = pair()
+    pass_both_ways(net, a, b)
+    a.stack.packets.clear()
+    b.stack.packets.clear()
+    a.send(b, bytes(1400))
+    a.send(b, bytes(1400))
+    net.run(0.5)
+    assert a.icmp() == [(2, 0)]
+    assert b.stack.packets == []
+    assert a.node.ipv6.adapter is not None
+    assert a.node.ipv6.adapter.counters.too_big_limited == 1
+
+
 @pytest.mark.parametrize("length", [3, 5])
 def test_a_chain_carries_packets_end_to_end(length: int) -> None:
     net, hosts = chain(length)

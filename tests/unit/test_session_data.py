@@ -230,6 +230,20 @@ def test_the_first_five_data_messages_carry_coordinates() -> None:
     assert a.session(b).warmup_remaining == 0
 
 
+def test_coordinates_count_once_their_message_has_authenticated() -> None:
+    """They lie outside of what is sealed (spec 02 section 2.4), but whoever cannot seal teaches nothing."""
+    net, a, b = pair()
+    a.open(b)
+    net.run(0.1)
+    a.router.own_coordinates = [a.address, b"\7" * 16, bytes(16)]
+    (message,) = sealed(a, b, b"x")
+    known = dict(b.router.cache)
+    assert take(b, a, [message[:-1] + bytes([message[-1] ^ 1])]) == []
+    assert b.router.cache == known
+    assert contents(take(b, a, [message])) == [b"x"]
+    assert b.router.cache[a.address] == a.router.own_coordinates
+
+
 def test_what_does_not_fit_beside_coordinates_is_preceded_by_a_warmup() -> None:
     net, a, b = pair()
     a.open(b)
