@@ -123,6 +123,32 @@ def test_a_claimed_mtu_is_not_believed_while_larger_frames_arrive(two: tuple[Net
         assert a.session(b).path_mtu.current == before == 1400
 
 
+def test_nor_is_one_between_the_sizes_of_long_and_short_frames_that_arrive(two: tuple[Net, Node, Node]) -> None:
+    """Data one way and acknowledgements of data the other: the mean size of frames tells nothing."""
+    net, a, b = two
+    believed = 0
+    for step in range(600):
+        a.send(b, *[bytes(1200)] * 5, *[bytes(40)] * 10)
+        for claim in (1200, 1250, 900 + step % 300):
+            feed(a, MtuExceeded(b.address, REPORTER, claim))
+        net.run(0.1)
+        believed += a.session(b).path_mtu.current != 1400
+    assert believed <= 65  # the first claim, until it has been tried
+
+
+def test_a_claim_that_is_true_is_believed_nearly_all_the_time(two: tuple[Net, Node, Node]) -> None:
+    """Whoever says so is right: what is longer vanishes on the way, and others say so too."""
+    net, a, b = two
+    net.lose = lambda source, message: source is a and len(message) > 1200
+    believed = 0
+    for _ in range(600):
+        a.send(b, *[bytes(1200)] * 5, *[bytes(40)] * 10)
+        feed(a, MtuExceeded(b.address, REPORTER, 1200))
+        net.run(0.1)
+        believed += a.session(b).path_mtu.current == 1200
+    assert believed >= 500
+
+
 def test_an_mtu_below_the_floor_is_only_counted(two: tuple[Net, Node, Node]) -> None:
     _net, a, b = two
     before = a.session(b).path_mtu.current

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from meshnode.mesh.mmp.size_evidence import SizeEvidence
+
 UNKNOWN_MTU = 65535
 MTU_FLOOR = 256  # smaller reports are not acted on: anyone on the path could strangle a session with them
 MIN_INTERVAL = 10.0
@@ -13,6 +15,9 @@ FIRST_HOLD, LONGEST_HOLD = 5.0, 30.0
 TRIAL = 2.5
 """Seconds such a trial takes: no claim is believed meanwhile."""
 
+SUSPICION_SECS = 60.0
+"""How long after a claim the sizes of what is sent are watched."""
+
 EVIDENCE_AGE = 4.0
 """Seconds for which a report that larger frames arrive refutes claims of a smaller MTU."""
 
@@ -21,8 +26,8 @@ class PathMtuState:
     """`current` is what we may send, `observed` what the peer's datagrams came with; sizes in bytes of link frame.
 
     What the peer itself tells counts until it tells otherwise. What a signal claims, which anybody may send, is
-    believed for some seconds, then larger frames are tried; and not at all while the peer reports that larger ones
-    arrive.
+    believed for some seconds, then larger frames are tried; and not at all while the peer's reports show that larger
+    ones arrive. While somebody makes such claims (`evidence` is not None), tell `evidence` what is sent.
     """
 
     __slots__ = (
@@ -38,8 +43,10 @@ class PathMtuState:
         "_raise_count",
         "_raise_since",
         "_raise_to",
+        "_suspected_until",
         "_trial_until",
         "current",
+        "evidence",
         "observed",
     )
 
@@ -51,6 +58,8 @@ class PathMtuState:
         self._claim_hold = FIRST_HOLD
         self._claim_until = self._trial_until = self._carried_at = float("-inf")
         self._carried = 0
+        self._suspected_until = float("-inf")
+        self.evidence: SizeEvidence | None = None
         self._changed = False
         self._notified_at: float | None = None
         self._interval = MIN_INTERVAL
@@ -66,20 +75,38 @@ class PathMtuState:
 
     def claim(self, mtu: int, now: float) -> bool:
         """Take a value that nobody vouches for; True when it is believed for now and `current` fell."""
-        if mtu < MTU_FLOOR or mtu >= self.current or now < self._trial_until:
+        if mtu < MTU_FLOOR or mtu >= self._confirmed:
+            return False
+        self._suspected_until = now + SUSPICION_SECS
+        if self.evidence is None:
+            self.evidence = SizeEvidence()
+        if mtu >= self.current or now < self._trial_until:
             return False
         if self._carried > mtu and now - self._carried_at <= EVIDENCE_AGE:
             return False
-        self._claim, self._claim_until = mtu, now + self._claim_hold
-        self._claim_hold = min(2 * self._claim_hold, LONGEST_HOLD)
+        if self._claim == UNKNOWN_MTU:  # a smaller one on top does not put off the trial
+            self._claim_until = now + self._claim_hold
+            self._claim_hold = min(2 * self._claim_hold, LONGEST_HOLD)
+        self._claim = mtu
         self._update()
         return True
 
     def carried(self, size: int, now: float) -> None:
-        """The peer reports that the frames that arrived lately had `size` bytes on average."""
-        self._carried, self._carried_at = size, now
+        """The peer's report shows that a frame of `size` bytes has arrived lately, or that many had on average."""
+        if size >= self._carried or now - self._carried_at > EVIDENCE_AGE:
+            self._carried, self._carried_at = size, now
         if size > self._claim:
             self._claim_hold = FIRST_HOLD
+
+    def reported(self, highest_counter: int, received: int, now: float) -> None:
+        """The peer reports how many of our frames have arrived, up to which counter."""
+        if self.evidence is None:
+            return
+        size = self.evidence.reported(highest_counter, received, now)
+        if size is not None:
+            self.carried(size, now)
+        if now > self._suspected_until:
+            self.evidence = None
 
     def expire(self, now: float) -> bool:
         """Try larger frames again once a claim has been believed for long enough; True when `current` rose."""

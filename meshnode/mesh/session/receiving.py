@@ -169,6 +169,7 @@ class Receiving:
         if report.interval_packets_recv:
             mean = report.interval_bytes_recv // report.interval_packets_recv
             session.path_mtu.carried(mean + PLAINTEXT_OVERHEAD, now)
+        session.path_mtu.reported(report.highest_counter, report.cumulative_packets_recv, now)
         srtt_ms = session.measurement.srtt_ms
         if srtt_ms is not None:
             session.path_mtu.set_srtt(srtt_ms)

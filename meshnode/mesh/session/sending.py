@@ -37,6 +37,9 @@ class Sending:
             first = epoch.send_counter
             messages = seal_run(epoch, K if session.k else 0, inner, payloads)
             measurement.sent(first, first + count - 1, timestamp, size + DATA_OVERHEAD * count)
+        evidence = session.path_mtu.evidence
+        if evidence is not None:
+            evidence.sent(epoch.send_counter - 1, [len(payload) + FRAME_OVERHEAD for payload in payloads], now)
         session.packets_sent += count
         session.bytes_sent += size
         session.last_activity = now
