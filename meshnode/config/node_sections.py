@@ -43,8 +43,8 @@ class RateLimitSection(Section):
     established_handshake_rate: float | None = optional(
         FLOAT, "The same, refilled per second; above 0. Derived when unset."
     )
-    session_setup_burst: int = key(U32, 64, "New end-to-end sessions through one peer at once; at least 1.")
-    session_setup_rate: float = key(FLOAT, 16.0, "The same, refilled per second; above 0.")
+    session_setup_burst: int = key(U32, 128, "New end-to-end sessions through one peer at once; at least 1.")
+    session_setup_rate: float = key(FLOAT, 128.0, "The same, refilled per second; above 0.")
 
 
 class RetrySection(Section):

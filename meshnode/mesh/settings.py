@@ -34,8 +34,8 @@ class RateLimitSettings:
     handshake_max_resends: int = 5
     established_handshake_burst: int | None = None
     established_handshake_rate: float | None = None
-    session_setup_burst: int = 64
-    session_setup_rate: float = 16.0
+    session_setup_burst: int = 128
+    session_setup_rate: float = 128.0
 
 
 @dataclass(slots=True)

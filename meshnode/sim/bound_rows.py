@@ -310,10 +310,22 @@ SESSIONS = (
     Row(
         ("sessions._core.sessions",),
         "sessions",
-        "16,384; half-open ones for 30 s, at 16 a second through one neighbour",
+        "16,384; beyond half of that, strangers get in at 16 a second through one neighbour",
         at_most(16384),
         "a stranger's request is refused",
         "`session.setup_rate_limited`",
+    ),
+    Row(
+        (
+            "sessions._core.half_open._by_link",
+            "sessions._core.half_open._by_link[]",
+            "sessions._core.half_open._link_of",
+        ),
+        "those of them that are half-open",
+        "4,096; 1,024 through one neighbour; 30 s",
+        at_most(4096),
+        "the oldest through the same neighbour, else through the busiest, gives way",
+        "`session.crowded_out`",
     ),
     Row(
         (f"{_SESSION}.answers", f"{_SESSION}.rekey.armed"),
@@ -355,6 +367,14 @@ SESSIONS = (
         "4,096, 300 s",
         at_most(4096),
         "the one used longest ago starts anew",
+        "`session.setup_rate_limited`",
+    ),
+    Row(
+        ("sessions._limiter._names._admitted",),
+        "known sources that asked in the last half second",
+        "4,096",
+        at_most(4096),
+        "the oldest is forgotten and admitted anew",
         "`session.setup_rate_limited`",
     ),
     Row(

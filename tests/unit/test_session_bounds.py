@@ -7,9 +7,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshnode.identity import Identity
 from meshnode.mesh.session import PendingQueues, SessionState
-from meshnode.mesh.session.setup_limiter import MAX_LINKS, SetupLimiter
-from meshnode.mesh.settings import MeshSettings
+from meshnode.mesh.session.half_open import HALF_OPEN_PER_LINK
+from meshnode.mesh.session.setup_limiter import MAX_LINKS, SetupLimiter, Source
+from meshnode.mesh.settings import MeshSettings, RateLimitSettings
 from meshnode.wire import SessionSetup
 
 from .session_rig import ACK, Node, established, pair
@@ -32,22 +34,33 @@ def flood(node: Node, count: int, now: float, link_peer: bytes = LINK) -> int:
     return count - (node.layer.counters.setup_rate_limited - before)
 
 
+def _few() -> MeshSettings:
+    """The limits of the specification, section 6.5."""
+    return MeshSettings(rate_limit=RateLimitSettings(session_setup_burst=64, session_setup_rate=16.0))
+
+
 def test_a_link_gets_a_burst_and_then_a_rate_of_setups_through() -> None:
-    net, a, _b = pair()
+    net, a, _b = pair(_few())
     assert flood(a, 200, net.now) == 64
     assert flood(a, 200, net.now + 1) == 16
     assert flood(a, 200, net.now + 1, link_peer=bytes([8]) * 16) == 64
 
 
-def test_a_refused_setup_leaves_nothing_behind() -> None:
+def test_by_default_they_are_128_each() -> None:
     net, a, _b = pair()
+    assert flood(a, 400, net.now) == 128
+    assert flood(a, 400, net.now + 1) == 128
+
+
+def test_a_refused_setup_leaves_nothing_behind() -> None:
+    net, a, _b = pair(_few())
     flood(a, 200, net.now)
     assert len(a.layer.sessions) == 64
     assert a.phases() == [ACK] * 64
 
 
 def test_a_flood_of_setups_is_forgotten_after_thirty_seconds() -> None:
-    net, a, _b = pair()
+    net, a, _b = pair(_few())
     for _ in range(60):
         flood(a, 100, net.now)
         net.run(1.0)
@@ -56,6 +69,68 @@ def test_a_flood_of_setups_is_forgotten_after_thirty_seconds() -> None:
     assert a.layer.sessions == {}
     net.run(40)
     assert a.layer.next_deadline() is None
+
+
+def test_no_more_than_a_thousand_through_one_link_wait_for_proof_and_the_oldest_make_room() -> None:
+    net, a, _b = pair()
+    for _ in range(20):
+        flood(a, 300, net.now)
+        net.run(1.0)
+    assert len(a.layer.sessions) == HALF_OPEN_PER_LINK
+    newest = int(net.now * 1000 - 1000).to_bytes(8, "big")
+    assert sum(source.startswith(newest) for source in a.layer.sessions) == 128
+    assert a.layer.counters.crowded_out == 20 * 128 - HALF_OPEN_PER_LINK
+
+
+def test_links_that_flood_take_half_of_everybodys_turns_and_who_asks_for_little_has_the_rest() -> None:
+    net, a, _b = pair()
+    flooding = [bytes([number]) * 16 for number in range(1, 11)]
+    answered = 0
+    for _ in range(20):
+        answered = sum(flood(a, 200, net.now, link) for link in flooding)
+        net.run(1.0)
+    assert answered <= 2 * 128 + 1
+    assert flood(a, 1, net.now, link_peer=bytes([99]) * 16) == 1
+
+
+def test_a_storm_of_strangers_takes_no_turn_of_a_source_that_we_know() -> None:
+    """The same neighbour brings both, and strangers' names cost nothing."""
+    net, a, b = pair()
+    a.layer.identities.insert(b.identity.peer, net.now)
+    for _ in range(20):
+        flood(a, 500, net.now)
+        known = setup_from(b.address)
+        before = a.layer.counters.setup_rate_limited
+        a.layer.receive(b.address, LINK, [known], 0, 1400, False, net.now)
+        assert a.layer.counters.setup_rate_limited == before
+        a.drain()
+        net.run(1.0)
+
+
+def test_nor_does_somebody_who_asks_in_the_name_of_a_known_one_take_those_of_others() -> None:
+    net, a, b = pair()
+    other = Identity(bytes([3]) * 32)
+    for identity in (b.identity, other):
+        a.layer.identities.insert(identity.peer, net.now)
+    for _ in range(20):
+        flood(a, 300, net.now)
+        a.layer.receive(b.address, LINK, [setup_from(b.address)] * 300, 0, 1400, False, net.now)
+        before = a.layer.counters.setup_rate_limited
+        a.layer.receive(other.node_addr, LINK, [setup_from(other.node_addr)], 0, 1400, False, net.now)
+        assert a.layer.counters.setup_rate_limited == before
+        a.drain()
+        net.run(1.0)
+
+
+def test_honest_newcomers_open_sessions_while_a_thousand_strangers_a_second_wait_for_proof() -> None:
+    """What is crowded out is old: a newcomer needs a round trip, and has seconds."""
+    net, a, b = pair(latency=0.2)
+    for step in range(60):
+        flood(a, 10, net.now, link_peer=a.address)
+        if step == 30:
+            b.send(a, b"hello")
+        net.run(0.1)
+    assert a.session(b).established
 
 
 def test_established_remotes_have_a_bucket_of_their_own() -> None:
@@ -69,18 +144,28 @@ def test_established_remotes_have_a_bucket_of_their_own() -> None:
 
 def test_the_established_rate_follows_the_number_of_peers() -> None:
     limiter = SetupLimiter(MeshSettings())
-    assert sum(limiter.allow(LINK, True, 0.0) for _ in range(1000)) == 128
-    assert sum(limiter.allow(LINK, True, 10.0) for _ in range(1000)) == 64
-    unlimited = MeshSettings()
+    assert _renewals(limiter, 0.0) == 128
+    assert _renewals(limiter, 10.0) == 64
+    unlimited = _few()
     unlimited.limits.max_peers = 0
-    limiter = SetupLimiter(unlimited)
-    assert sum(limiter.allow(LINK, True, 0.0) for _ in range(1000)) == 64
+    assert _renewals(SetupLimiter(unlimited), 0.0) == 64
+
+
+def _renewals(limiter: SetupLimiter, now: float) -> int:
+    return sum(limiter.allow(LINK, bytes(16), Source.ESTABLISHED, now) for _ in range(1000))
+
+
+def test_a_table_of_sessions_that_fills_leaves_strangers_what_a_modest_neighbour_asks_for() -> None:
+    limiter = SetupLimiter(MeshSettings())
+    burst = sum(limiter.allow(LINK, bytes(16), Source.STRANGER, 0.0, sparing=True) for _ in range(1000))
+    assert burst == 64
+    assert sum(limiter.allow(LINK, bytes(16), Source.STRANGER, 1.0, sparing=True) for _ in range(1000)) == 16
 
 
 def test_buckets_of_links_unused_for_five_minutes_are_forgotten() -> None:
     limiter = SetupLimiter(MeshSettings())
-    limiter.allow(LINK, True, 0.0)
-    limiter.allow(bytes(16), True, 100.0)
+    limiter.allow(LINK, bytes(16), Source.ESTABLISHED, 0.0)
+    limiter.allow(bytes(16), bytes(16), Source.ESTABLISHED, 100.0)
     limiter.prune(299.0)
     assert len(limiter) == 2
     limiter.prune(300.0)
@@ -90,7 +175,7 @@ def test_buckets_of_links_unused_for_five_minutes_are_forgotten() -> None:
 def test_the_number_of_buckets_is_bounded() -> None:
     limiter = SetupLimiter(MeshSettings())
     for number in range(MAX_LINKS + 10):
-        limiter.allow(number.to_bytes(16, "big"), False, 0.0)
+        limiter.allow(number.to_bytes(16, "big"), bytes(16), Source.STRANGER, 0.0)
     assert len(limiter) == MAX_LINKS
 
 

@@ -14,6 +14,7 @@ from meshnode.wire.session import COORDS_WARMUP, CP, INNER, PHASE_SETUP, PREFIX,
 from .counters import ErrorCounters, SessionCounters
 from .errors import SessionNotReady
 from .events import CloseReason, LookupWanted, Outgoing, Queued, SessionClosed, SessionEvent
+from .half_open import HalfOpen
 from .identity_cache import IdentityCache
 from .pending import PendingQueues
 from .session import NEVER, EarlyMessage, Session
@@ -69,6 +70,7 @@ class Core:
         "entropy",
         "errors",
         "events",
+        "half_open",
         "identities",
         "identity",
         "outbound",
@@ -101,6 +103,7 @@ class Core:
         self.identities = identities
         self.transport_mtu = DEFAULT_TRANSPORT_MTU
         self.sessions: dict[bytes, Session] = {}
+        self.half_open = HalfOpen()
         self.outbound: list[Outgoing] = []
         self.events: list[SessionEvent] = []
         self.counters = SessionCounters()
@@ -179,6 +182,7 @@ class Core:
         """Forget an entry and what waits for it."""
         if self.sessions.get(session.address) is session:
             del self.sessions[session.address]
+            self.half_open.discard(session.address)
         self.take_queued(session.address)
         self.early.take(session.address)
         self.events.append(SessionClosed(session.address, reason))

@@ -21,6 +21,7 @@ class SessionCounters:
     pending_replaced: int = 0
     ack_handshake_failed: int = 0
     setup_rate_limited: int = 0
+    crowded_out: int = 0
     malformed: int = 0
     undecryptable: int = 0
 

@@ -44,6 +44,7 @@ class CloseReason(Enum):
     """Why an entry left the session table."""
 
     HANDSHAKE_TIMEOUT = "handshake timeout"
+    CROWDED_OUT = "crowded out"
     IDLE = "idle"
     ADDRESS_MISMATCH = "address mismatch"
     PEER_REMOVED = "peer removed"

@@ -44,7 +44,7 @@ from .rekey import Rekeying
 from .revival import Revival
 from .sending import Sending
 from .session import EarlyMessage, Session, SessionState
-from .setup_limiter import SetupLimiter
+from .setup_limiter import SetupLimiter, Source
 from .signals import Signals
 
 PRESS_INTERVAL = 4.0
@@ -420,13 +420,24 @@ class SessionLayer:
         if len(setup.handshake) != _HANDSHAKE_SIZES[PHASE_SETUP]:
             raise WireError(f"a Setup with a handshake of {len(setup.handshake)} bytes")
         session = self._core.sessions.get(arrival.source)
-        full = session is None and len(self._core.sessions) >= MAX_SESSIONS
-        if full or not self._limiter.allow(arrival.link_peer, session is not None and session.established, arrival.now):
+        if not self._may_answer(session, arrival):
             self._core.counters.setup_rate_limited += 1
         elif session is None:
             self._opening.answer(arrival.source, setup, arrival.link_peer, arrival.now)
         else:
             self._on_setup[session.state](session, setup, arrival.link_peer, arrival.now)
+
+    def _may_answer(self, session: Session | None, arrival: Arrival) -> bool:
+        """Whether there is room for a Setup, and a turn for it among those of other sources."""
+        link_peer, now, held = arrival.link_peer, arrival.now, len(self._core.sessions)
+        if session is None:
+            if held >= MAX_SESSIONS:
+                return False
+        elif session.established:
+            return self._limiter.allow(link_peer, arrival.source, Source.ESTABLISHED, now)
+        known = self._core.identities.peek_exact(arrival.source) is not None
+        source = Source.KNOWN if known else Source.STRANGER
+        return self._limiter.allow(link_peer, arrival.source, source, now, sparing=held >= MAX_SESSIONS // 2)
 
     def _ack(self, ack: SessionAck, arrival: Arrival) -> None:
         if len(ack.handshake) != _HANDSHAKE_SIZES[PHASE_ACK]:

@@ -77,7 +77,17 @@ class OpeningHandshakes:
             if crowded is not None:
                 self._drop(session, crowded)
             session.answers.append(opening)
+            self._wait_for_proof(session, opening)
             self._core.send(session, opening.payload)
+
+    def _wait_for_proof(self, session: Session, answer: Opening) -> None:
+        """Count an answer among those nobody completed yet; one that we gave long ago may have to go for it."""
+        core = self._core
+        displaced = core.sessions.get(core.half_open.add(session.address, answer.link_peer) or b"")
+        if displaced is None or displaced.ours is not None or core.is_waited_for(displaced.address):
+            return
+        core.counters.crowded_out += 1
+        core.remove(displaced, CloseReason.CROWDED_OUT)
 
     def _answer(self, setup: SessionSetup, link_peer: bytes, now: float) -> Opening | None:
         """The handshake that answers a Setup; None when its key is no point of the curve."""
@@ -231,14 +241,15 @@ class OpeningHandshakes:
     def _serve_copy(self, session: Session, opening: Opening, now: float) -> float:
         """Repeat a message if that is due; returns when the next copy is.
 
-        An Ack is repeated by itself only as far as the Setups it answers earned: their source may be forged.
+        An Ack is repeated by itself only as far as the Setups it answers earned: their source may be forged. In a storm
+        it is not: most would go to nobody, and whoever is there repeats its Setup.
         """
         most = self._core.settings.rate_limit.handshake_max_resends
         if opening.copies >= most or opening.credit < opening.cost:
             return NEVER
         if now < opening.next_resend:
             return opening.next_resend
-        if self._send_copy(session, opening, now):
+        if not self._core.half_open.busy(opening.link_peer) and self._send_copy(session, opening, now):
             opening.copies += 1
             opening.credit -= opening.cost
             opening.next_resend = self._core.resend_at(opening.copies, now)
@@ -274,6 +285,9 @@ class OpeningHandshakes:
         core.early.take(address)
         opening.sent_by = core.coordinates.next_hop(address, now)
         core.sessions[address] = session
+        core.half_open.discard(address)
+        if remote is None:
+            self._wait_for_proof(session, opening)
         core.send(session, opening.payload)
         core.wake(session, opening.next_resend)
         return session
@@ -284,6 +298,7 @@ class OpeningHandshakes:
         """Enter the established state; when no data is about to flow, show the peer that our keys work."""
         core = self._core
         session.state = SessionState.ESTABLISHED
+        core.half_open.discard(session.address)
         session.opening = session.ours = None
         session.answers.clear()
         session.remote, session.remote_epoch = remote, remote_epoch
