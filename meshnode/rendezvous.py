@@ -13,6 +13,7 @@ from meshnode.discovery.interfaces import DiscoveryError, IDiscovery, IDiscovery
 from meshnode.identity import PeerIdentity
 from meshnode.node.core import Node
 from meshnode.node.events import PeerRemoved, Record
+from meshnode.node.hearsay import ADVERT_COPIES
 from meshnode.node.peering import PeerAddress
 
 
@@ -25,11 +26,13 @@ class DiscoveryHost:
         self.public_key = node.identity.peer.xonly
 
     def candidates_found(
-        self, source: str, identity: PeerIdentity, whereabouts: list[Whereabouts], lifetime: float
+        self, source: str, identity: PeerIdentity, whereabouts: list[Whereabouts], lifetime: float, heard: bool
     ) -> None:
         addresses = [PeerAddress(*place) for place in whereabouts if self._is_dialled(place)]
-        peering = self._node.peering
-        self._node.run(lambda now: peering.candidates_found(source, identity, addresses, now, lifetime=lifetime))
+        peering, copies = self._node.peering, ADVERT_COPIES if heard else 0
+        self._node.run(
+            lambda now: peering.candidates_found(source, identity, addresses, now, lifetime=lifetime, copies=copies)
+        )
 
     def _is_dialled(self, place: Whereabouts) -> bool:
         """Whether there is a transport for an address: one of the other family would only ever fail."""

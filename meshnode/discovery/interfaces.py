@@ -30,8 +30,14 @@ class IDiscoveryHost(Interface):
 
     public_key: bytes = Attribute("This node's own key (x-only, 32 bytes).")
 
-    def candidates_found(source: str, identity: PeerIdentity, whereabouts: list[Whereabouts], lifetime: float) -> None:
-        """Hear all that `source` knows of where `identity` may be, for `lifetime` seconds or until told otherwise."""
+    def candidates_found(
+        source: str, identity: PeerIdentity, whereabouts: list[Whereabouts], lifetime: float, heard: bool
+    ) -> None:
+        """Hear all that `source` knows of where `identity` may be, for `lifetime` seconds or until told otherwise.
+
+        `heard` when the network said so just now, whole; False when it only is remembered or told in another way. What
+        is sent to addresses that have not answered is measured by that.
+        """
 
     def candidates_gone(source: str, identity: PeerIdentity) -> None:
         """Hear that `source` takes back what it told about `identity`."""

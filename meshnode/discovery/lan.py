@@ -184,7 +184,7 @@ class LanDiscovery:
 
     def seen(self, advert: Advert) -> None:
         """Take an advert."""
-        self._tell(self._table.seen(advert))
+        self._tell(self._table.seen(advert), self._table.is_news(advert))
 
     def gone(self, interface: str, instance: str) -> None:
         """Forget who said goodbye or fell silent; a link with it stays."""
@@ -198,13 +198,13 @@ class LanDiscovery:
         """Tell the operator; the next review tries again."""
         self._complaints.warn("LAN discovery does not work on", interface, cause)
 
-    def _tell(self, peers: Iterable[PeerIdentity]) -> None:
+    def _tell(self, peers: Iterable[PeerIdentity], heard: bool = False) -> None:
         if self._stopped:
             return
         for identity in peers:
             whereabouts = self._table.whereabouts(identity)
             if whereabouts:
-                self._host.candidates_found(self.source, identity, whereabouts, LIFETIME_SECS)
+                self._host.candidates_found(self.source, identity, whereabouts, LIFETIME_SECS, heard)
             else:
                 self._host.candidates_gone(self.source, identity)
 

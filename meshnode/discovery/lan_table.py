@@ -12,6 +12,7 @@ from .interfaces import Whereabouts
 
 MOST_INSTANCES = 256
 MOST_ADDRESSES = 8
+MOST_REMEMBERED = 4 * MOST_INSTANCES
 PRIORITY = 50
 """Before configured addresses, which have 100 by default: nothing is nearer than the local network."""
 
@@ -22,7 +23,8 @@ _LINK_LOCAL_PRIORITY = 60
 class Advert:
     """One instance of the service as it was resolved on one interface.
 
-    Addresses are numeric; link-local IPv6 ones carry their scope, as in `fe80::1%eth0`.
+    Addresses are numeric; link-local IPv6 ones carry their scope, as in `fe80::1%eth0`. `heard` is when all of it had
+    last been said, by any clock that does not go back.
     """
 
     interface: str
@@ -31,6 +33,7 @@ class Advert:
     scope: str | None
     port: int
     addresses: tuple[str, ...]
+    heard: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,19 @@ class LanTable:
         self._scope = scope
         self._entries: dict[tuple[str, str], _Entry] = {}
         self.refused: dict[str, int] = {}
+        self._last_heard: dict[tuple[str, str], float] = {}
+
+    def is_news(self, advert: Advert) -> bool:
+        """Whether an advert was heard since this was asked of its instance before; what is cached is told again, too.
+
+        That outlives a goodbye, which with one more pointer record would make the same advert look new for a few bytes.
+        """
+        key = (advert.interface, advert.instance)
+        before = self._last_heard.pop(key, float("-inf"))
+        self._last_heard[key] = max(before, advert.heard)
+        if len(self._last_heard) > MOST_REMEMBERED:
+            del self._last_heard[next(iter(self._last_heard))]
+        return advert.heard > before
 
     def seen(self, advert: Advert) -> list[PeerIdentity]:
         """Take an advert, in place of what its instance told before; returns whom it concerns."""

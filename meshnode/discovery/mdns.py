@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address
 
 from twisted.internet.defer import Deferred
@@ -24,6 +25,7 @@ from .lan_table import Advert
 RESOLVE_MS = 3000
 MOST_RESOLVING, MOST_WAITING = 16, 256
 GOODBYE_SECS = 2.0
+_TEXT, _ADDRESSES = {16}, {1, 28}  # the numbers of TXT, A and AAAA
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29  # linux/in.h, linux/in6.h; the standard library has no names for them
 
 
@@ -156,7 +158,7 @@ class _Responder:
         async with self._turns:
             found = await info.async_request(zeroconf, RESOLVE_MS)
         if found:
-            advert = advert_of(info, self._name, instance)
+            advert = replace(advert_of(info, self._name, instance), heard=_last_heard(zeroconf, info))
             self._tell(lambda listener: listener.seen(advert))
 
     def _keep(self, work: Awaitable[None]) -> None:
@@ -183,6 +185,14 @@ def _hear_nothing_else(zeroconf: Zeroconf) -> None:
         for level, option in ((socket.IPPROTO_IP, _IP_MULTICAST_ALL), (socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL)):
             with suppress(OSError):  # the option of the other family, or a kernel without it
                 reader.sock.setsockopt(level, option, 0)
+
+
+def _last_heard(zeroconf: Zeroconf, info: AsyncServiceInfo) -> float:
+    """When both the key and an address of an instance had last arrived, in milliseconds of zeroconf's own clock."""
+    names = (info.name, info.server or info.name)
+    records = [record for name in names for record in zeroconf.cache.entries_with_name(name)]
+    kinds = (_TEXT, _ADDRESSES)
+    return min(max((record.created for record in records if record.type in kind), default=0.0) for kind in kinds)
 
 
 def advert_of(info: AsyncServiceInfo, interface: str, instance: str) -> Advert:

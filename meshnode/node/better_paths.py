@@ -75,6 +75,8 @@ class BetterPaths:
 
     def _try(self, peer: PeerLink, path: Path, now: float) -> None:
         connector = self._transports.connector(path[0])
+        if not self._peering.may_send(peer.identity, path, now):
+            return
         if connector is None or connector.is_connected(path[1]):
             self._links.greet(peer, path, now)
         else:

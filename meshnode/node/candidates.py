@@ -61,7 +61,7 @@ class PeerConfig:
 class Candidate:
     """One address of a peer as one source tells it. Times are monotonic seconds.
 
-    `tried` is set while it was dialled and no link has come of it.
+    `tried` is set while it was dialled and no link has come of it, `proved` once there was a link with the peer there.
     """
 
     address: PeerAddress
@@ -69,6 +69,12 @@ class Candidate:
     seen: float
     expires: float
     tried: bool = False
+    proved: bool = False
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether more than the word of anybody on the network says that the peer is there."""
+        return self.proved or self.source == CONFIGURATION
 
 
 @dataclass(slots=True)
@@ -76,7 +82,8 @@ class KnownPeer:
     """Everything told about one peer, and how dialling it went.
 
     `vain` counts the attempts since the last link that lasted, `up_since` is set while there is a link. A `dismissed`
-    peer was disconnected by the operator and is left alone by every source.
+    peer was disconnected by the operator and is left alone by every source. `earned` is how many more copies may go to
+    where nobody vouches for it.
     """
 
     identity: PeerIdentity
@@ -86,6 +93,7 @@ class KnownPeer:
     vain: int = 0
     up_since: float | None = None
     dismissed: bool = False
+    earned: int = 0
 
     @property
     def name(self) -> str:
@@ -108,9 +116,11 @@ class KnownPeer:
         """Take the word of `source` for what it now is; whether there is an address it had not told before."""
         before = {known.address: known for known in self.candidates if known.source == source}
         kept = sorted(addresses, key=lambda address: address.priority)[:MAX_ADDRESSES]
-        mine = [
-            Candidate(address, source, seen, expires, address in before and before[address].tried) for address in kept
-        ]
+        mine = []
+        for address in kept:
+            known = before.get(address) or Candidate(address, source, seen, expires)
+            known.seen, known.expires = seen, expires
+            mine.append(known)
         self.candidates = [known for known in self.candidates if known.source != source] + mine
         return any(address not in before for address in kept)
 

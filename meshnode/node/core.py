@@ -63,6 +63,7 @@ from .chronicle import Chronicle
 from .connections import Connections
 from .events import EventHub
 from .forwarding import Forwarding
+from .hearsay import Hearsay
 from .ipv6 import SHIM_PORT, Ipv6Service
 from .names import Names
 from .path_choice import PathChoice
@@ -107,6 +108,7 @@ class Node(TransportEvents):
             self.transports.accepts,
             world.admission.admit,
             follows=choice.follows,
+            may_send=lambda remote, path, at: self.peering.may_send(remote, path, at),
         )
         self.identities = IdentityCache(settings.cache.identity_size)
         self.router = self.router_type(
@@ -137,7 +139,12 @@ class Node(TransportEvents):
             self.transports, self.links, self.router, self.sessions, self.ipv6, self.chronicle.path_mtu
         )
         self.peering = Peering(
-            self.links, self.transports, settings, world.random, lambda text: world.log("warn", text)
+            self.links,
+            self.transports,
+            settings,
+            world.random,
+            lambda text: world.log("warn", text),
+            Hearsay(identity.secret),
         )
         self.connections = Connections(self.transports, self.links, self.peering, choice)
         self._alarm = Alarm(world.clock, self._on_alarm)
@@ -375,7 +382,7 @@ class Node(TransportEvents):
                 self.peering.dial_failed(remote, now)
 
     def _peer_up(self, peer: PeerLink, now: float) -> None:
-        self.peering.peer_up(peer.identity, now)
+        self.peering.peer_up(peer.identity, now, peer.path)
         self.identities.insert(peer.identity, now)
         self.path_mtus.peer_up(peer, now)
         self.router.peer_up(peer.identity, self.path_mtus.of(peer), now, self.world.wall())
@@ -392,7 +399,7 @@ class Node(TransportEvents):
             self.sessions.remove(peer.node_addr, closing)
         self.path_mtus.clamp(peer.node_addr, None)
         self.chronicle.peer_down(peer, reason)
-        self.peering.peer_down(peer.identity, now, redial)
+        self.peering.peer_down(peer.identity, now, redial, peer.path)
 
     def _link_notice(self, notice: LinkNotice, now: float) -> None:
         match notice:

@@ -18,6 +18,7 @@ from meshnode.mesh.settings import MeshSettings
 from meshnode.transports.interfaces import INameKeeper
 
 from .candidates import ALWAYS, CandidateTable, KnownPeer, PeerAddress, PeerConfig, Wish
+from .hearsay import ADVERT_COPIES, BEACON_COPIES, Hearsay
 from .transports import TransportTable
 
 __all__ = ["DialError", "PeerAddress", "PeerConfig", "Peering", "Retry", "Wish"]
@@ -48,11 +49,12 @@ class Retry:
 
 @dataclass(slots=True)
 class _Attempt:
-    """Addresses of one peer that wait for their turn, which comes at `due`."""
+    """Addresses of one peer that wait for their turn, which comes at `due`; `ordered` when the operator named them."""
 
     identity: PeerIdentity
     queue: list[PeerAddress]
     due: float
+    ordered: bool = False
 
 
 class DialError(Exception):
@@ -73,12 +75,14 @@ class Peering:
         settings: MeshSettings,
         random: Random,
         report: Callable[[str], None],
+        hearsay: Hearsay,
     ) -> None:
         self._links = links
         self._transports = transports
         self._settings = settings
         self._random = random
         self._report = report
+        self._hearsay = hearsay
         self.known = CandidateTable()
         self.retries: dict[bytes, Retry] = {}
         self._attempts: dict[bytes, _Attempt] = {}
@@ -114,21 +118,32 @@ class Peering:
         now: float,
         wish: Wish = Wish.KEEP,
         lifetime: float = ALWAYS,
+        copies: int = ADVERT_COPIES,
     ) -> None:
         """Hear from `source` where `identity` may be reached.
 
         `addresses` is all that the source knows of the peer at present: it replaces what the source told before, and is
         forgotten after `lifetime` seconds unless told again. A peer that is wanted and not connected is dialled; one
         that waits for its next dial is dialled at once when an address is new. Telling the same again only renews it.
+
+        Until the peer has answered at one of them, as many `copies` of a first message leave for them as hearing this
+        was worth (`Hearsay`), 0 when nothing was heard anew. Who signed it makes no difference: the owner of a key can
+        name any address.
         """
         if self._stopping or identity == self._links.identity:
             return
         peer = self.known.wanted(source, identity, wish, now + lifetime)
         if peer is not None:
-            self._found(peer, peer.replace(source, addresses, now, now + lifetime), now)
+            self._found(peer, peer.replace(source, addresses, now, now + lifetime), copies, now)
 
     def neighbour_found(
-        self, source: str, identity: PeerIdentity, address: PeerAddress, now: float, lifetime: float
+        self,
+        source: str,
+        identity: PeerIdentity,
+        address: PeerAddress,
+        now: float,
+        lifetime: float,
+        copies: int = BEACON_COPIES,
     ) -> None:
         """Hear from `source`, which hears neighbours one at a time, that `identity` is at `address`, too.
 
@@ -138,9 +153,13 @@ class Peering:
             return
         peer = self.known.wanted(source, identity, Wish.KEEP, now + lifetime)
         if peer is not None:
-            self._found(peer, peer.add(source, address, now, now + lifetime), now)
+            self._found(peer, peer.add(source, address, now, now + lifetime), copies, now)
 
-    def _found(self, peer: KnownPeer, is_new: bool, now: float) -> None:
+    def _found(self, peer: KnownPeer, is_new: bool, copies: int, now: float) -> None:
+        self._hearsay.heard(peer, copies)
+        link = self._links.peers.get(peer.identity.node_addr)
+        if link is not None:
+            self._prove(peer, link.path)
         if is_new and self._is_dialling(peer.identity):
             self._join(peer, now)
         else:
@@ -158,7 +177,8 @@ class Peering:
             known.dismissed = False
         if node_addr in self._links.peers or self._is_dialling(peer.identity):
             return False
-        self._dial_in_turn(peer.identity, sorted(peer.addresses, key=lambda address: address.priority), now)
+        addresses = sorted(peer.addresses, key=lambda address: address.priority)
+        self._dial_in_turn(_Attempt(peer.identity, addresses, now, ordered=True), now)
         return True
 
     def disconnect(self, identity: PeerIdentity) -> None:
@@ -180,10 +200,11 @@ class Peering:
             self._schedule(retry, now + self._random.uniform(0.0, _PROMPT_SECS))
 
     def alternatives(self, identity: PeerIdentity, current: Path) -> list[Path]:
-        """Where else than at `current` a peer that has fallen silent might be, the best first."""
+        """Where else than at `current` a peer that has fallen silent might be, the best first, hearsay last."""
         known = self.known.get(identity.node_addr)
-        paths = [] if known is None else [self._path(candidate.address) for candidate in known.in_turn()]
-        return [path for path in paths if path is not None and path != current][:PARALLEL_DIALS]
+        found = [] if known is None else [self._path(candidate.address) for candidate in known.in_turn()]
+        paths = [path for path in found if path is not None and path != current]
+        return sorted(paths, key=lambda path: not self._is_vouched(known, path))[:PARALLEL_DIALS]
 
     def known_paths(self, identity: PeerIdentity) -> list[tuple[int, Path]]:
         """Every path on which a peer can be dialled at present, with the priority of its address."""
@@ -196,22 +217,72 @@ class Peering:
                 found.append((candidate.address.priority, path))
         return found
 
+    # -- what nobody vouches for
+
+    def may_send(self, identity: PeerIdentity, path: Path, now: float) -> bool:
+        """Whether one more frame for `identity` may go along `path`, charged where only hearsay says that it is there.
+
+        What needs a connection is free: nothing leaves before the other side has accepted that.
+        """
+        known = self.known.get(identity.node_addr)
+        if self._is_vouched(known, path):
+            return True
+        return known is not None and self._hearsay.allow(known, path[1], now)
+
+    def _is_vouched(self, known: KnownPeer | None, path: Path) -> bool:
+        if self._transports.connector(path[0]) is not None:
+            return True
+        candidates = () if known is None else known.candidates
+        return any(candidate.is_vouched and self._is_at(candidate.address, path) for candidate in candidates)
+
+    def _is_at(self, address: PeerAddress, path: Path) -> bool:
+        transport = self._transports.get(path[0])
+        if transport is None or address.address != path[1]:
+            return False
+        return address.transport in (transport.kind, f"{transport.kind}/{transport.name}")
+
+    def _prove(self, known: KnownPeer, path: Path) -> None:
+        for candidate in known.candidates:
+            candidate.proved = candidate.proved or self._is_at(candidate.address, path)
+
+    def _has_grounds(self, known: KnownPeer) -> bool:
+        """Whether there is anything to dial `known` on: the operator's word, its own answer, or news of it."""
+        return known.earned > 0 or self._stands(known)
+
+    def _stands(self, known: KnownPeer) -> bool:
+        """Whether more than hearsay tells of `known`."""
+        return known.configured is not None or any(
+            candidate.is_vouched or self._is_connected_first(candidate.address) for candidate in known.candidates
+        )
+
+    def _is_connected_first(self, address: PeerAddress) -> bool:
+        transport = self._transports.choose(address.transport, address.address)
+        return transport is not None and self._transports.connector(transport.transport_id) is not None
+
     # -- what happened to links
 
-    def peer_up(self, identity: PeerIdentity, now: float) -> None:
-        """A link came up, whoever dialled."""
+    def peer_up(self, identity: PeerIdentity, now: float, path: Path | None = None) -> None:
+        """A link came up along `path`, whoever dialled."""
         self._forget_dials(identity)
         known = self.known.get(identity.node_addr)
         if known is not None:
             known.up_since = now
             known.dismissed = False
             known.forgive()
+            if path is not None:
+                self._prove(known, path)
 
-    def peer_down(self, identity: PeerIdentity, now: float, redial: bool = True) -> None:
-        """A link ended: come back to a wanted peer, at once if the link had lasted (spec 01 section 11.3)."""
+    def peer_down(self, identity: PeerIdentity, now: float, redial: bool = True, path: Path | None = None) -> None:
+        """A link along `path` ended: come back to a wanted peer, at once if it had lasted (spec 01 section 11.3).
+
+        It was there: that is worth as much as to hear of it.
+        """
         known = self.known.get(identity.node_addr)
         if known is None:
             return
+        if path is not None:
+            self._prove(known, path)
+        self._hearsay.heard(known, ADVERT_COPIES)
         lasted = known.up_since is not None and now - known.up_since >= LASTING_SECS
         known.up_since = None
         known.vain = 0 if lasted else known.vain + 1
@@ -230,7 +301,8 @@ class Peering:
             return
         known.vain += 1
         wish, limit = known.wish(now), self._settings.retry.max_retries
-        if not limit or wish is Wish.NONE or (wish is Wish.TRY and known.vain > limit):
+        is_over = not limit or wish is Wish.NONE or (wish is Wish.TRY and known.vain > limit)
+        if is_over or not self._has_grounds(known):
             self.retries.pop(identity.node_addr, None)
         else:
             self._retry(known, now + self._delay(known.vain), now)
@@ -250,7 +322,8 @@ class Peering:
             return
         for attempt in [attempt for attempt in self._attempts.values() if attempt.due <= now]:
             self._advance(attempt, now)
-        for retry in [retry for retry in self.retries.values() if retry.due <= now]:
+        due = [retry for retry in self.retries.values() if retry.due <= now]
+        for retry in sorted(due, key=self._is_made_up) if len(due) > 1 else due:
             if not self._pace.allow(now):
                 break
             del self.retries[retry.identity.node_addr]
@@ -258,10 +331,17 @@ class Peering:
         dues = [item.due for table in (self._attempts, self.retries) for item in table.values()]
         self._wake = max(min(dues, default=_NEVER), now + 1 / _ATTEMPTS_PER_SEC)
 
+    def _is_made_up(self, retry: Retry) -> bool:
+        """Whether nobody may be behind `retry`: such dials have to wait for those of which more is known."""
+        known = self.known.get(retry.identity.node_addr)
+        return known is None or not self._stands(known)
+
     def _want(self, peer: KnownPeer, now: float, at_once: bool = True) -> None:
         """Have a wanted peer dialled unless it is connected, being dialled, or waiting without anything new."""
         node_addr = peer.identity.node_addr
         if node_addr in self._links.peers or self._is_dialling(peer.identity) or peer.wish(now) is Wish.NONE:
+            return
+        if not self._has_grounds(peer):
             return
         if at_once or (node_addr not in self.retries and not self._is_given_up(peer, now)):
             self._retry(peer, now, now)
@@ -269,6 +349,7 @@ class Peering:
     def _join(self, peer: KnownPeer, now: float) -> None:
         """Let addresses that were just found take part in the attempt under way."""
         attempt = self._attempts.setdefault(peer.identity.node_addr, _Attempt(peer.identity, [], now))
+        attempt.ordered = False
         attempt.queue = [known.address for known in peer.in_turn() if not known.tried]
         self._hasten(attempt, now)
 
@@ -277,7 +358,9 @@ class Peering:
         self._wake = min(self._wake, now)
 
     def _is_given_up(self, peer: KnownPeer, now: float) -> bool:
-        return peer.vain > 0 and (peer.wish(now) is Wish.TRY or not peer.is_redialled(now))
+        if peer.wish(now) is Wish.TRY:
+            return peer.vain > self._settings.retry.max_retries
+        return peer.vain > 0 and not peer.is_redialled(now)
 
     def _retry(self, peer: KnownPeer, due: float, now: float) -> None:
         retry = Retry(peer.identity, peer.vain, due, peer.wish(now) is Wish.KEEP)
@@ -304,17 +387,18 @@ class Peering:
         if self._is_dialling(identity):
             return
         try:
-            self._dial_in_turn(identity, [candidate.address for candidate in known.in_turn()], now)
+            addresses = [candidate.address for candidate in known.in_turn()]
+            self._dial_in_turn(_Attempt(identity, addresses, now), now)
         except DialError as error:
-            self._report(f"cannot dial {known.name}: {error}")
+            if known.configured is not None:  # of others, anybody can make up as many as he likes
+                self._report(f"cannot dial {known.name}: {error}")
             self.dial_failed(identity, now)
 
-    def _dial_in_turn(self, identity: PeerIdentity, addresses: list[PeerAddress], now: float) -> None:
+    def _dial_in_turn(self, attempt: _Attempt, now: float) -> None:
         """Begin with the first priority that has an address to dial; raises `DialError` when there is none."""
-        attempt = _Attempt(identity, addresses, now)
-        self._attempts[identity.node_addr] = attempt
+        self._attempts[attempt.identity.node_addr] = attempt
         refusals = self._advance(attempt, now)
-        if not self._is_dialling(identity):
+        if not self._is_dialling(attempt.identity):
             raise DialError("; ".join(refusals) or "no address given")
 
     def _advance(self, attempt: _Attempt, now: float) -> list[str]:
@@ -327,7 +411,7 @@ class Peering:
                 break
             address = attempt.queue.pop(0)
             try:
-                refusal = self._dial(attempt.identity, address, now)
+                refusal = self._dial(attempt, address, now)
             except DialDenied as denial:
                 attempt.queue.clear()
                 refusal = str(denial)
@@ -342,22 +426,26 @@ class Peering:
             self._attempts.pop(attempt.identity.node_addr, None)
         return refusals
 
-    def _dial(self, identity: PeerIdentity, address: PeerAddress, now: float) -> str | None:
+    def _dial(self, attempt: _Attempt, address: PeerAddress, now: float) -> str | None:
         """Start one handshake; returns why not. Raises `DialDenied` when no other address can do better."""
+        identity = attempt.identity
         path = self._path(address)
         if path is None:
             return f"no operational transport for {address.transport} {address.address}"
+        known = self.known.get(identity.node_addr)
+        unproved = not attempt.ordered and not self._is_vouched(known, path)
+        if unproved and (known is None or not known.earned):
+            return f"nobody answered at {address.address}, and nothing was heard of it since"
         connector = self._transports.connector(path[0])
         waiting = connector is not None and not connector.is_connected(address.address)
         try:
-            self._links.dial(identity, path, now, waiting)
+            self._links.dial(identity, path, now, waiting, unproved)
         except DialDenied:
             raise
         except DialRefused as refusal:
             return str(refusal)
         if connector is not None and waiting:
             connector.connect(address.address)
-        known = self.known.get(identity.node_addr)
         for candidate in () if known is None else known.candidates:
             candidate.tried = candidate.tried or candidate.address == address
         return None

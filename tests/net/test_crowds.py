@@ -48,7 +48,8 @@ def test_a_newcomer_is_admitted_within_ten_seconds_of_any_crowd(
     server, newcomer = square.server, square.newcomer
     before, open_before = server.rss_kib(), descriptors(server)
     target = (square.server_address, _PORT)
-    with crowding(square.attacker, target, kind, _RATE, 120 if is_long else 30) as crowd:
+    seconds = 120 if is_long else 30
+    with crowding(square.attacker, target, kind, _RATE, seconds) as crowd:
         if kind != "half-open":
             wait_until(lambda: stats(server)["connections_displaced"] > 0, 15, "the pool is full")
         newcomer.start()
@@ -59,7 +60,7 @@ def test_a_newcomer_is_admitted_within_ten_seconds_of_any_crowd(
         assert crowd.going_on
         assert kind != "half-open" or half_open(server) > 20
         growth, held = server.rss_kib() - before, descriptors(server) - open_before
-        result = crowd.finish(early=not is_long)
+        result = crowd.finish(early=not is_long, deadline=seconds + 30)
     after = stats(server)
     measured(
         f"{result['tried'] / result['seconds']:.0f} connections/s, {result['opened']:.0f} opened, at most "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import permutations
 from typing import Any
 
 import pytest
 
 from meshnode.identity import Identity
+from meshnode.node.hearsay import EXTRA_BURST, HOST_BURST, HOST_RATE
 from meshnode.transports import packet_socket
 from meshnode.transports.mac_addresses import BROADCAST
 from meshnode.transports.netlink import Interface
@@ -20,7 +21,7 @@ from meshnode.transports.packet_socket import KernelPackets, PacketPort, PlainPo
 from meshnode.wire import Beacon
 from meshnode.wire.ethernet import enclose
 from tests.rigs import sweeps, traffic
-from tests.rigs.hosts import Bridge, Host, wire
+from tests.rigs.hosts import Bridge, Host, lose_first, wire
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Node, environment, merged
 from tests.rigs.waiting import wait_until
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.net
 
 OPEN = {"announce": True, "auto_connect": True, "accept_connections": True}
 _MEETING_SECS = 3.0
+_FORGED_SECS = 15.0
 
 Measured = Callable[[str], None]
 
@@ -142,6 +144,57 @@ def test_a_node_that_accepts_nobody_is_silent(lab: Lab) -> None:
     wait_until(lambda: _row(right)["stats"]["frames_recv"] >= 2, 5, "the first messages arrive")
     assert left.status()["peer_count"] == right.status()["peer_count"] == 0
     assert _row(right)["stats"]["frames_sent"] == 0
+
+
+def _forged(forger: Host, mac: bytes, numbers: range) -> None:
+    """Beacons of made-up keys that come, by their source address, from somebody else."""
+    with forger.socket(socket.AF_PACKET, socket.SOCK_RAW) as thrower:
+        thrower.bind(("eth0", 0))
+        for number in numbers:
+            beacon = Beacon(Identity((number + 1).to_bytes(32, "big")).peer.xonly).encode()
+            thrower.send(BROADCAST + mac + b"\x21\x21" + beacon.ljust(46, b"\0"))
+
+
+@pytest.mark.parametrize("keys", [1, 60])
+def test_forged_beacons_cost_whom_they_name_a_bounded_number_of_messages(
+    lab: Lab, keys: int, measured: Measured
+) -> None:
+    node = _on_wire(lab, "node", announce=False)
+    forger, victim = lab.host("forger"), lab.host("victim")
+    switch = Bridge(lab.host("switch"), "10.99.9")
+    for host in (node.host, forger, victim):
+        switch.plug(host)
+    _start(node)
+    received = 0
+    mac = bytes.fromhex("02000000000f")
+    victim.ip("link set eth0 address 02:00:00:00:00:0f")
+    with victim.socket(socket.AF_PACKET, socket.SOCK_RAW) as listener:
+        listener.bind(("eth0", 0x2121))
+        listener.settimeout(0.5)
+        _forged(forger, mac, range(keys))
+        begin = time.monotonic()
+        while time.monotonic() < begin + _FORGED_SECS:
+            with suppress(TimeoutError):
+                frame = listener.recv(2048)
+                received += len(frame) if frame[:6] == mac else 0
+        seconds = time.monotonic() - begin
+    measured(f"{keys * 60} bytes heard, {received} sent to the victim in {seconds:.0f} s")
+    message = 14 + 117
+    assert 0 < received <= min(3 * 60 * keys + EXTRA_BURST * message, (HOST_BURST + HOST_RATE * seconds) * message)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_node_is_met_although_the_first_messages_get_lost(lab: Lab, lost: int, measured: Measured) -> None:
+    """Only one side dials, and of the beacons of the other as many are lost."""
+    left, right = _on_wire(lab, "left", announce=False), _on_wire(lab, "right", auto_connect=False)
+    switch = Bridge(lab.host("switch"), "10.99.9")
+    for node in (left, right):
+        switch.plug(node.host)
+    lose_first(switch, lost, "ether type 0x2121")
+    _start(left, right)
+    begin = time.monotonic()
+    left.wait_connected(right, deadline=12)
+    measured(f"linked {time.monotonic() - begin:.2f} s after both were up")
 
 
 def test_a_static_peer_by_its_mac_address(lab: Lab) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
-from zeroconf import ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
+from zeroconf import DNSOutgoing, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 from meshnode.identity import Identity
+from meshnode.node.hearsay import EXTRA_BURST, HOST_BURST, HOST_RATE
 from tests.rigs import sweeps, traffic
-from tests.rigs.hosts import Bridge, Host, wire
+from tests.rigs.hosts import Bridge, Host, lose_first, wire
 from tests.rigs.labs import Lab
 from tests.rigs.nodes import Node, Program, environment, merged, our_program
 from tests.rigs.waiting import pause, wait_until
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.net
 
 TYPE = "_fips._udp.local."
 _FINDING_SECS = 5.0
+_FORGED_SECS = 15.0
+_ANSWER = 0x8400
 _QUICK = {"node": {"heartbeat_interval_secs": 1, "link_dead_timeout_secs": 4, "retry": {"base_interval_secs": 2}}}
 
 Measured = Callable[[str], None]
@@ -192,6 +195,71 @@ def test_adverts_of_others_are_dialled_by_scope(lab: Lab) -> None:
         assert dialled() == {3001, 3004}
         for listener in listeners.values():
             listener.close()
+
+
+@pytest.mark.parametrize("keys", [1, 60])
+def test_forged_adverts_cost_whom_they_name_three_times_their_bytes_and_a_few_messages_at_most(
+    lab: Lab, keys: int, measured: Measured
+) -> None:
+    """One advert alone, and then many of made-up keys that share one victim."""
+    node = lan_node(lab, "node")
+    switch = Bridge(lab.host("switch"), "10.99.9")
+    forger, victim = lab.host("forger"), lab.host("victim")
+    switch.join(node.host)
+    address, target = switch.join(forger), switch.join(victim)
+    start(node)
+    received = heard = 0
+    with observer(forger, address) as network, closing(victim.socket(2, 2)) as listener:
+        listener.bind((target, 2121))
+        listener.settimeout(0.5)
+        for number in range(keys):
+            advert = forged(number, target)
+            for packet in advert.packets():
+                heard += len(packet)
+            network.send(advert)
+        begin = time.monotonic()
+        while time.monotonic() < begin + _FORGED_SECS:
+            with suppress(TimeoutError):
+                received += len(listener.recv(2048))
+        seconds = time.monotonic() - begin
+    measured(f"{heard} bytes heard, {received} sent to the victim in {seconds:.0f} s")
+    extra = EXTRA_BURST * 114
+    assert 0 < received <= min(3 * heard + extra, (HOST_BURST + HOST_RATE * seconds) * 114)
+    assert "Traceback" not in node.log()
+
+
+def forged(number: int, target: str) -> DNSOutgoing:
+    """An advert of a made-up key at an address of somebody else."""
+    info = ServiceInfo(
+        TYPE,
+        f"f{number}.{TYPE}",
+        port=2121,
+        properties={"npub": Identity((number + 1).to_bytes(32, "big")).npub, "scope": "fips-overlay-v1"},
+        server=f"f{number}.local.",
+        parsed_addresses=[target],
+    )
+    advert = DNSOutgoing(_ANSWER)
+    for record in (info.dns_pointer(), info.dns_service(), info.dns_text(), *info.dns_addresses()):
+        advert.add_answer_at_time(record, 0)
+    return advert
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_node_is_met_although_the_first_messages_get_lost(lab: Lab, lost: int, measured: Measured) -> None:
+    """The right one hears no adverts: all depends on what the left one sends to an address that it only heard of."""
+    switch = Bridge(lab.host("switch"), "10.99.9")
+    left, right = lan_node(lab, "left"), lan_node(lab, "right")
+    for node in (left, right):
+        switch.join(node.host)
+    lose_first(switch, lost, "udp dport 2121")
+    done = switch.hub.run(["nft", "add rule netdev q c0 udp dport 5353 drop"])
+    assert done.returncode == 0, done.stderr
+    start(left)
+    start(right)
+    begin = time.monotonic()
+    left.wait_connected(right, deadline=2 * _FINDING_SECS)
+    measured(f"linked {time.monotonic() - begin:.2f} s after both were up")
+    assert left.peers()[right.npub]["direction"] == "outbound"
 
 
 def test_without_zeroconf_one_line_says_what_to_install(lab: Lab) -> None:

@@ -181,3 +181,16 @@ class Bridge:
         self.hub.ip(f"link set {port} master br0 up")
         host.ip(f"link set {interface} up")
         return port
+
+
+def lose_first(switch: Bridge, count: int, match: str) -> None:
+    """Let `switch` lose the first `count` frames that `match`, in nft's words, from each of its first two ports."""
+    rules = "add table netdev q"
+    for port in range(2):
+        rules += (
+            f"; add chain netdev q c{port} {{ type filter hook ingress device port{port} priority 0; }}"
+            f"; add rule netdev q c{port} {match} numgen inc mod 1000000 < {count} drop"
+        )
+    done = switch.hub.run(["nft", rules])
+    if done.returncode != 0:
+        raise RigError(f"nft: {done.stderr}")

@@ -37,11 +37,13 @@ class Host:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.news: list[bool] = []
 
     def candidates_found(
-        self, source: str, identity: PeerIdentity, whereabouts: list[Whereabouts], lifetime: float
+        self, source: str, identity: PeerIdentity, whereabouts: list[Whereabouts], lifetime: float, heard: bool
     ) -> None:
         self.told.append((source, identity, [place.address for place in whereabouts], lifetime))
+        self.news.append(heard)
 
     def candidates_gone(self, source: str, identity: PeerIdentity) -> None:
         self.told.append((source, identity))
@@ -140,6 +142,20 @@ def test_the_node_hears_of_whom_adverts_tell_and_of_those_that_leave() -> None:
         ("lan", PEER),
         ("lan", OTHER),
     ]
+
+
+def test_an_advert_is_news_when_it_was_heard_since_and_not_when_it_is_remembered() -> None:
+    rig = started()
+    rig.discovery.seen(advert(heard=1.0))
+    rig.discovery.seen(advert(heard=1.0))
+    rig.discovery.seen(advert(heard=2.0))
+    rig.discovery.gone("eth0", "fips-peer")
+    rig.discovery.seen(advert(heard=2.0))
+    rig.discovery.seen(advert(heard=2.0, interface="eth1"))
+    rig.discovery.gone("eth1", "fips-peer")
+    rig.discovery.seen(advert(heard=3.0))
+    assert rig.host.told[-2][2:] == rig.host.told[0][2:]
+    assert rig.host.news == [True, False, True, False, True, False, True]
 
 
 def test_the_network_is_asked_again_now_and_then_long_before_an_advert_is_forgotten() -> None:

@@ -9,7 +9,14 @@ import pytest
 from meshnode.discovery.interfaces import Whereabouts
 from meshnode.discovery.lan_interfaces import lan_interfaces, reachable, unusable_addresses
 from meshnode.discovery.lan_service import Service
-from meshnode.discovery.lan_table import MOST_ADDRESSES, MOST_INSTANCES, PRIORITY, Advert, LanTable
+from meshnode.discovery.lan_table import (
+    MOST_ADDRESSES,
+    MOST_INSTANCES,
+    MOST_REMEMBERED,
+    PRIORITY,
+    Advert,
+    LanTable,
+)
 from meshnode.identity import Identity
 from meshnode.transports.netlink import Interface
 from tests.unit.vectors import load
@@ -26,8 +33,9 @@ def advert(
     scope: str | None = SCOPE,
     port: int = 2121,
     addresses: tuple[str, ...] = ("192.0.2.9",),
+    heard: float = 0.0,
 ) -> Advert:
-    return Advert(interface, instance, who, scope, port, addresses)
+    return Advert(interface, instance, who, scope, port, addresses, heard)
 
 
 def table(scope: str | None = SCOPE) -> LanTable:
@@ -175,3 +183,12 @@ def test_addresses_that_are_not_in_use_yet_or_are_somebody_elses_are_not_announc
     )
     assert unusable_addresses(table) == {"fe80::fc:ff:fe00:1", "fe80::fc:ff:fe00:2"}
     assert unusable_addresses(tmp_path / "missing") == set()
+
+
+def test_made_up_instances_are_forgotten_in_turn() -> None:
+    known = table()
+    assert known.is_news(advert(instance="first", heard=1.0))
+    assert not known.is_news(advert(instance="first", heard=1.0))
+    for number in range(MOST_REMEMBERED):
+        known.is_news(advert(instance=f"fips-{number}", heard=1.0))
+    assert known.is_news(advert(instance="first", heard=1.0))

@@ -11,6 +11,7 @@ from meshnode.identity import Identity
 from meshnode.mesh.link import LinkLayer
 from meshnode.mesh.settings import MeshSettings, RetrySettings
 from meshnode.node.candidates import MAX_ADDRESSES, MAX_FOUND_PEERS
+from meshnode.node.hearsay import Hearsay
 from meshnode.node.peering import LASTING_SECS, DialError, PeerAddress, PeerConfig, Peering, Wish
 from meshnode.node.transports import TransportTable
 from meshnode.transports.interfaces import INameKeeper
@@ -38,12 +39,20 @@ class Rig:
     def __init__(self, settings: MeshSettings | None = None, *transports: DialableTransport) -> None:
         self.settings = settings or MeshSettings()
         rng = Random(1)
-        self.links = LinkLayer(Identity.parse("7f" * 32), bytes(8), self.settings, rng.randbytes, rng, 0.0)
+        self.links = LinkLayer(
+            Identity.parse("7f" * 32),
+            bytes(8),
+            self.settings,
+            rng.randbytes,
+            rng,
+            0.0,
+            may_send=lambda remote, path, now: self.peering.may_send(remote, path, now),
+        )
         self.table = TransportTable()
         for transport in transports or (DialableTransport(1),):
             self.table.add(transport)  # type: ignore[arg-type]
         self.complaints: list[str] = []
-        self.peering = Peering(self.links, self.table, self.settings, rng, self.complaints.append)
+        self.peering = Peering(self.links, self.table, self.settings, rng, self.complaints.append, Hearsay(bytes(32)))
 
     def at(self, now: float) -> list[tuple[int, str]]:
         """Where is dialled when the time comes to be `now`."""

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from .peer import PeerLink
 
 _EAGER_GAPS = ((2.0, 0.25), (8.0, 0.5))
+_UNPROVED_GAPS = ((0.5, 0.5), (1.5, 1.0), (float("inf"), 2.0))
 
 
 class Handshake:
     """The initiator's side of one IK handshake; every resend is byte-identical (spec 01 section 7.2).
 
     `peer` is None for a first dial and names the live link for a rekey. While it is `waiting`, the connection it will
-    use is being opened and nothing was sent; on such a `reliable` path nothing has to be said twice in a hurry.
+    use is being opened and nothing was sent; on such a `reliable` path nothing has to be said twice in a hurry. An
+    `unproved` one goes where only hearsay says that `remote` is: its few copies are spread.
     """
 
     __slots__ = (
@@ -37,6 +39,7 @@ class Handshake:
         "remote",
         "resends",
         "started",
+        "unproved",
         "waiting",
     )
 
@@ -62,14 +65,14 @@ class Handshake:
         self.resends = 0
         self.next_resend = self.configured_resend = float("inf")
         self.early_frame_at: float | None = None
-        self.waiting = self.reliable = False
+        self.waiting = self.reliable = self.unproved = False
 
     def __repr__(self) -> str:
         return f"<Handshake {self.index.hex()} to {self.remote.short_npub} at {self.path[1]}>"
 
     def schedule(self, settings: RateLimitSettings, now: float) -> None:
         """Set the time of the next resend: `interval * backoff ** resends` from now, a first dial's sooner."""
-        if self.resends >= settings.handshake_max_resends:
+        if self.resends >= settings.handshake_max_resends or self.unproved:
             configured = float("inf")
         else:
             delay_ms = settings.handshake_resend_interval_ms * settings.handshake_resend_backoff**self.resends
@@ -83,7 +86,11 @@ class Handshake:
             self.resends += 1
             self.schedule(settings, now)
         else:
-            self.next_resend = min(self.configured_resend, self._eager_resend(now))
+            self.withheld(now)
+
+    def withheld(self, now: float) -> None:
+        """Note that a copy beside the configured ones has left, or may not leave yet."""
+        self.next_resend = min(self.configured_resend, self._eager_resend(now))
 
     def _eager_resend(self, now: float) -> float:
         """When a first dial repeats itself beyond the configured schedule.
@@ -94,4 +101,5 @@ class Handshake:
         if self.peer is not None or self.reliable:
             return float("inf")
         age = now - self.started
-        return next((now + gap for until, gap in _EAGER_GAPS if age < until), float("inf"))
+        gaps = _UNPROVED_GAPS if self.unproved else _EAGER_GAPS
+        return next((now + gap for until, gap in gaps if age < until), float("inf"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshnode.identity import PeerIdentity
 from meshnode.noise import IkInitiator, NoiseError, TransportKeys
 from meshnode.wire import WireError
@@ -26,6 +28,10 @@ _GOODBYES = 3
 _CURE_GAP = 60.0
 
 
+MaySend = Callable[[PeerIdentity, Path, float], bool]
+"""`may_send(remote, path, now)`: whether one more frame for `remote` may go to where it has not answered so far."""
+
+
 class DialRefused(Exception):
     """A dial was not started; the text says why."""
 
@@ -37,15 +43,21 @@ class DialDenied(DialRefused):
 class Initiator:
     """Starts handshakes and finishes them (spec 01 sections 7.2, 7.3, 8.1 and 8.3)."""
 
-    def __init__(self, table: LinkTable, admit: Admit) -> None:
+    def __init__(self, table: LinkTable, admit: Admit, may_send: MaySend) -> None:
         self._table = table
         self._admit = admit
+        self._may_send = may_send
         self._cures: dict[bytes, float] = {}
 
     # -- starting
 
-    def dial(self, remote: PeerIdentity, path: Path, now: float, waiting: bool = False) -> Handshake:
-        """Send a first message to `remote` at `path`, `waiting` for `path_opened` if need be. Raises `DialRefused`."""
+    def dial(
+        self, remote: PeerIdentity, path: Path, now: float, waiting: bool = False, unproved: bool = False
+    ) -> Handshake:
+        """Send a first message to `remote` at `path`, `waiting` for `path_opened` if need be. Raises `DialRefused`.
+
+        Where the path is `unproved`, each copy is asked for with `may_send`, and half of the room is left to others.
+        """
         table = self._table
         if remote == table.identity.peer:
             raise DialRefused("that is our own identity")
@@ -54,7 +66,8 @@ class Initiator:
             raise DialDenied(DENIED)
         limits = table.settings.limits
         dials = sum(1 for handshake in table.handshakes.values() if handshake.peer is None)
-        if limits.max_connections and dials >= limits.max_connections:
+        most = max(limits.max_connections // 2, 1) if unproved else limits.max_connections
+        if limits.max_connections and dials >= most:
             raise DialRefused("node.limits.max_connections handshakes are in progress")
         if limits.max_links and dials + len(table.peers) >= limits.max_links:
             raise DialRefused("node.limits.max_links links exist")
@@ -64,6 +77,7 @@ class Initiator:
         if handshake is None:
             raise DialRefused("no free session index")
         handshake.waiting = handshake.reliable = waiting
+        handshake.unproved = unproved
         if not waiting:
             self._send_first(handshake, now)
         return handshake
@@ -113,9 +127,10 @@ class Initiator:
         Either may be refused: the handshake by a peer that tries the same, the Heartbeat by one that has new keys.
         """
         for path in paths:
-            if peer.rekey is not None:
+            if peer.rekey is not None and self._may_send(peer.identity, path, now):
                 self._table.outbound.append((path, peer.rekey.frame))
-            self._table.greet(peer, path, now)
+            if self._may_send(peer.identity, path, now):
+                self._table.greet(peer, path, now)
 
     def renew(self, peer: PeerLink, now: float) -> None:
         """Rekey `peer` if its keys are used up; from then on renewals are ours to start, until it starts one."""
@@ -164,7 +179,11 @@ class Initiator:
 
     def _send_first(self, handshake: Handshake, now: float) -> None:
         handshake.schedule(self._table.settings.rate_limit, now)
-        self._table.outbound.append((handshake.path, handshake.frame))
+        if not self._is_withheld(handshake, now):
+            self._table.outbound.append((handshake.path, handshake.frame))
+
+    def _is_withheld(self, handshake: Handshake, now: float) -> bool:
+        return handshake.unproved and not self._may_send(handshake.remote, handshake.path, now)
 
     # -- finishing
 
@@ -300,6 +319,9 @@ class Initiator:
         peer = handshake.peer
         if peer is not None:
             handshake.path = peer.path
+        elif self._is_withheld(handshake, now):
+            handshake.withheld(now)
+            return
         self._table.outbound.append((handshake.path, handshake.frame))
         handshake.resent(self._table.settings.rate_limit, now)
         if peer is not None and peer.doubtful:

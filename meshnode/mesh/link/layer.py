@@ -26,7 +26,7 @@ from .candidate import Candidate
 from .epoch import LinkEpoch, Opened, open_run
 from .events import DialFailed, FirstRtt, FramesLost, LinkEvent, LinkNotice, MtuChanged, Path
 from .handshake import Handshake
-from .initiator import Initiator
+from .initiator import Initiator, MaySend
 from .mtu_probe import MtuProbe
 from .peer import UNLIMITED, PeerLink
 from .responder import Responder
@@ -54,7 +54,8 @@ class LinkLayer:
     After each call the driver drains `outbound` (frames with the path they leave on) and `events`, and asks for
     `next_deadline`. `tick` wants to be called about once a second. `accepts(transport_id)` tells whether strangers may
     open links there; `admit(identity, context, path)` is the access control list; `follows(peer, path, now)` tells
-    whether a peer that was heard from another path than its own is to be reached there from now on.
+    whether a peer that was heard from another path than its own is to be reached there from now on;
+    `may_send(identity, path, now)` whether a frame may go to where a peer has not answered so far.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class LinkLayer:
         accepts: Callable[[int], bool] = lambda transport_id: True,
         admit: Admit = lambda identity, context, path: True,
         follows: Callable[[PeerLink, Path, float], bool] = lambda peer, path, now: True,
+        may_send: MaySend = lambda remote, path, now: True,
     ) -> None:
         self._follows = follows
         self._reports = settings.mmp.mode != "minimal"
@@ -77,7 +79,7 @@ class LinkLayer:
         self._table = LinkTable(identity, startup_epoch, settings, entropy, random)
         self._admit = admit
         self._responder = Responder(self._table, accepts, admit, now)
-        self._initiator = Initiator(self._table, admit)
+        self._initiator = Initiator(self._table, admit, may_send)
         self._watch = Watch(self._table, self._initiator)
         self.dial = self._initiator.dial
         self.probe_elsewhere = self._initiator.probe_elsewhere
