@@ -54,6 +54,18 @@ def test_a_larger_value_must_be_reported_three_times_in_a_row() -> None:
     assert state.apply(1400, 40.0)
 
 
+def test_a_rise_that_was_broken_off_by_a_smaller_value_begins_anew() -> None:
+    """Spec 03, section 11.9: the reference counts on, or never takes the value again."""
+    state = PathMtuState()
+    state.seed(1280)
+    assert not state.apply(1400, 0.0)
+    assert not state.apply(1400, 10.0)
+    assert state.apply(1000, 20.0)
+    assert not state.apply(1400, 30.0)
+    assert not state.apply(1400, 40.0)
+    assert state.apply(1400, 50.0)
+
+
 def test_an_equal_report_does_not_disturb_a_pending_raise() -> None:
     state = PathMtuState()
     state.seed(1280)
