@@ -62,7 +62,8 @@ class MeshInterface:
         self._mtu = mtu
         self._host = host
         self._network = network or NetworkSetup(reactor)
-        self._system = system
+        self._openings = 0
+        self._tun = TunDevice(reactor, name, mtu, self, system, self.counters)
         self._firewall = firewall
         self._timer: Any = None
         self._delay = FIRST_RETRY_SECS
@@ -78,18 +79,18 @@ class MeshInterface:
 
     def open(self) -> None:
         """Make the interface; trouble is told as `interface_down`."""
-        device = TunDevice(self._reactor, self.name, self._mtu, self, self._system, self.counters)
         try:
-            device.open()
+            self._tun.open()
         except TunError as error:
             self._fail(str(error))
             return
-        self.device = device
-        self._host.interface_open(device)
+        self._openings += 1
+        self.device = self._tun
+        self._host.interface_open(self._tun)
 
     async def up(self) -> None:
         """Configure the interface and begin to read; trouble is told as `interface_down`."""
-        device = self.device
+        device, opening = self.device, self._openings
         if device is None:
             return
         try:
@@ -97,24 +98,27 @@ class MeshInterface:
                 await self._firewall.install()  # before there is anything to be reached
             await self._network.configure(self.name, self._ipv6, self._mtu)
         except NetworkSetupError as error:
-            if self.device is device:
+            if self._is_still(opening):
                 device.close()
                 self._fail(str(error))
             return
-        if self.device is device:
+        if self._is_still(opening):
             device.start()
             self.state = "active"
             self._delay = FIRST_RETRY_SECS
             await self._host.interface_up(self.name)
+
+    def _is_still(self, opening: int) -> bool:
+        """Whether the interface of that number is there, and not another one that was made in its place."""
+        return self.device is not None and self._openings == opening
 
     async def close(self) -> None:
         """Remove the interface and all that was configured with it. Raises NetworkSetupError."""
         self._closed = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        device, self.device = self.device, None
-        if device is not None:
-            device.close()
+        self.device = None
+        self._tun.close()
         try:
             await self._network.remove()
         finally:

@@ -24,7 +24,8 @@ class FakeTunSystem:
 
     `interfaces` are the names that exist, with True for a TUN; `refusals` are error numbers that the next ioctls that
     attach fail with; `offload` is whether there is a virtio header, `datagrams` whether UDP may be merged under it;
-    `asked_for` is what we want to get merged. In `incoming` and `write_refusals`, a number is an error to fail with.
+    `may_open` is whether the clone device can be opened; `asked_for` is what we want to get merged. In `incoming` and
+    `write_refusals`, a number is an error to fail with.
     """
 
     def __init__(self, offload: bool = True, datagrams: bool = True) -> None:
@@ -37,6 +38,7 @@ class FakeTunSystem:
         self.write_refusals: deque[int | None] = deque()
         self.frames: list[bytes] = []
         self.open_descriptors: set[int] = set()
+        self.may_open = True
         self.discarded: list[str] = []
         self._next = 3
         self._attached = ""
@@ -45,6 +47,8 @@ class FakeTunSystem:
     # TunSystem
 
     def open(self) -> int:
+        if not self.may_open:
+            raise _error(errno.EACCES)
         fd, self._next = self._next, self._next + 1
         self.open_descriptors.add(fd)
         return fd

@@ -137,6 +137,9 @@ class TunHost(Protocol):
 class TunDevice:
     """One TUN interface, from `open` to `close`. It is a packet sink of the IPv6 adapter.
 
+    When somebody removes the interface the descriptor is kept until `close`, and `open` makes the interface again with
+    it: a process that has given up root may not be allowed to open the clone device a second time.
+
     Segmentation offload is used towards the kernel where there is a virtio header, and never asked for from it: packets
     read are at most one MTU long. `mtu` is the interface's, in bytes; setting it, and everything else about the
     interface than its existence, is `meshnode.ipv6.netsetup`'s work.
@@ -163,6 +166,7 @@ class TunDevice:
         self._host = host
         self._system = system if system is not None else KernelTun()
         self._fd = -1
+        self._lost = False
         self._going_on: Any = None
         self._header_size = 0
         self._largest = max(mtu, _SMALLEST_MTU) + _READ_SLACK + len(NO_OFFLOAD)
@@ -170,7 +174,7 @@ class TunDevice:
     # Life
 
     def open(self) -> None:
-        """Make the interface. Nothing is read before `start`. Raises TunError."""
+        """Make the interface, anew where it was lost. Nothing is read before `start`. Raises TunError."""
         _check_name(self.name)
         existed = self._system.exists(self.name)
         try:
@@ -178,12 +182,15 @@ class TunDevice:
             if existed:
                 self._discard_stale()
         except OSError as error:
-            self._close_descriptor()
+            if not self._lost:
+                self._close_descriptor()
             raise TunError(f"cannot create TUN interface {self.name}: {self._remedy(error, existed)}") from error
+        self._lost = False
 
     def _attach(self) -> None:
-        """Open a descriptor and tie it to the interface, with a virtio header if the kernel has that."""
-        self._fd = self._system.open()
+        """Tie a descriptor to the interface, with a virtio header if the kernel has that."""
+        if self._fd < 0:
+            self._fd = self._system.open()
         for flag, header_size in ((_IFF_VNET_HDR, len(NO_OFFLOAD)), (0, 0)):
             request = _IFREQ.pack(self.name.encode(), _IFF_TUN | _IFF_NO_PI | flag)
             try:
@@ -223,22 +230,30 @@ class TunDevice:
 
     def close(self) -> None:
         """Stop and remove the interface. Harmless when already closed or lost."""
+        self._stop()
+        self._close_descriptor()
+
+    def _stop(self) -> None:
         if self._fd >= 0:
             self._reactor.removeReader(self)
-            self._close_descriptor()
             self.backlog = Backlog(self.counters)
         if self._going_on is not None:
             self._going_on.cancel()
             self._going_on = None
 
     def _close_descriptor(self) -> None:
+        self._lost = False
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._system.close(fd)
 
     def _lose(self, reason: str) -> None:
-        if self._fd >= 0:
-            self.close()
+        if self._fd >= 0 and not self._lost:
+            self._stop()
+            if self._system.exists(self.name):
+                self._close_descriptor()  # the interface is tied to it still, or somebody else's
+            else:
+                self._lost = True
             self._host.tun_lost(f"TUN interface {self.name} is gone: {reason}")
 
     # Descriptor

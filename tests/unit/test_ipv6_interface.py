@@ -100,6 +100,31 @@ def test_taken_away_it_is_made_again_after_a_second() -> None:
     assert len(rig.packets) == 1
 
 
+def test_who_may_not_open_the_driver_any_more_makes_the_interface_again_all_the_same() -> None:
+    """Root may have been given up since, and on a machine without udev only root may open the driver."""
+    rig = Rig()
+    rig.start()
+    rig.system.may_open = False
+    for _ in range(3):
+        rig.take_away()
+        rig.reactor.advance(1)
+        assert rig.interface.state == "active"
+    ensureDeferred(rig.interface.close())
+    assert rig.system.open_descriptors == set()
+
+
+def test_an_interface_that_somebody_made_in_its_place_is_not_taken_for_ours() -> None:
+    rig = Rig()
+    rig.start()
+    device = rig.interface.device
+    assert device is not None
+    rig.system.incoming.append(GONE)
+    device.doRead()
+    assert rig.system.open_descriptors == set()
+    rig.reactor.advance(1)
+    assert rig.interface.state == "active"
+
+
 def test_it_is_tried_ever_less_often_for_as_long_as_it_takes() -> None:
     rig = Rig()
     rig.start()
@@ -147,6 +172,20 @@ def test_taken_away_while_being_configured_it_is_not_used() -> None:
     assert rig.events[-1].startswith("down")
     rig.reactor.advance(1)
     assert rig.interface.state == "active"
+
+
+def test_a_setting_up_that_ends_late_does_not_start_what_was_made_since() -> None:
+    rig = Rig()
+    rig.network.hold = late = Deferred()
+    rig.start()
+    rig.take_away()
+    rig.network.hold = Deferred()
+    rig.reactor.advance(1)
+    late.callback(None)
+    assert rig.interface.state == "failed"
+    assert rig.events[-1] == "open"
+    rig.network.hold.callback(None)
+    assert rig.events[-1] == "up"
 
 
 def test_closed_it_stays_away() -> None:
