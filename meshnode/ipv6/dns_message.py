@@ -93,7 +93,7 @@ def encode_answer(query: Query, rcode: int, address: bytes | None = None, ttl: i
     """
     out = bytearray(_HEADER.pack(query.message_id, _QR | _AA | query.flags & _OPCODE | rcode, *_counts(query, address)))
     offsets = _write_questions(out, query)
-    _write_address(out, query, address, ttl, offsets)
+    _write_address(out, _divided_owner(query), address, ttl, offsets)
     return bytes(out)
 
 
@@ -103,15 +103,16 @@ def encode_relayed(
     """Return an answer of somebody who asks others: as `encode_answer`, but without authority and with recursion.
 
     A `serial` adds a start-of-authority record, which tells how long, `ttl` seconds, the absence of an answer counts
-    (spec 07 section 4).
+    (spec 07 section 4). Records are about the very name of the question, whatever its labels hold.
     """
     flags = _QR | _RA | query.flags & _OPCODE | rcode
     questions, answers, _, _ = _counts(query, address)
     out = bytearray(_HEADER.pack(query.message_id, flags, questions, answers, int(serial is not None), 0))
     offsets = _write_questions(out, query)
-    _write_address(out, query, address, ttl, offsets)
+    owner = query.questions[0].labels
+    _write_address(out, owner, address, ttl, offsets)
     if serial is not None:
-        _write_authority(out, query, ttl, serial, offsets)
+        _write_authority(out, owner, ttl, serial, offsets)
     return bytes(out)
 
 
@@ -234,19 +235,24 @@ def _write_questions(out: bytearray, query: Query) -> dict[tuple[bytes, ...], in
     return offsets
 
 
+def _divided_owner(query: Query) -> tuple[bytes, ...]:
+    """The name that the reference's responder gives to its record: a dot within a label divides it in two."""
+    return tuple(part for label in query.questions[0].labels for part in label.split(b".") if part)
+
+
 def _write_address(
-    out: bytearray, query: Query, address: bytes | None, ttl: int, offsets: dict[tuple[bytes, ...], int]
+    out: bytearray, owner: tuple[bytes, ...], address: bytes | None, ttl: int, offsets: dict[tuple[bytes, ...], int]
 ) -> None:
     if address is not None:
-        _write_name(out, tuple(query.questions[0].name.split(b".")), offsets)
+        _write_name(out, owner, offsets)
         out += _RECORD_TAIL.pack(TYPE_AAAA, CLASS_IN, ttl, len(address)) + address
 
 
 def _write_authority(
-    out: bytearray, query: Query, ttl: int, serial: int, offsets: dict[tuple[bytes, ...], int]
+    out: bytearray, owner: tuple[bytes, ...], ttl: int, serial: int, offsets: dict[tuple[bytes, ...], int]
 ) -> None:
     """Append the record that says who is responsible for names without the record asked for."""
-    _write_name(out, tuple(query.questions[0].name.split(b".")), offsets)
+    _write_name(out, owner, offsets)
     begin = len(out)
     out += _RECORD_TAIL.pack(TYPE_SOA, CLASS_IN, ttl, 0)
     _write_name(out, (b"gateway", b"fips"), offsets)

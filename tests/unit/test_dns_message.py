@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from io import BytesIO
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.names import dns
 
 from meshnode.ipv6.dns_message import (
     MAX_MESSAGE,
@@ -14,6 +17,7 @@ from meshnode.ipv6.dns_message import (
     Query,
     Question,
     encode_answer,
+    encode_relayed,
     is_reply_to,
     parse_query,
     server_failure,
@@ -52,6 +56,50 @@ def test_an_answer_repeats_the_questions_whatever_their_compression(
     answer = bytearray(encode_answer(query, 3))
     answer[2] &= 0x7F
     assert parse_query(bytes(answer)).questions == query.questions
+
+
+@given(LABELS)
+@example(())
+@example((b"a.b", b"fips"))
+@example((b".",))
+@example((b"x..fips.",))
+@pytest.mark.parametrize("encode", [encode_answer, encode_relayed])
+def test_an_address_can_be_given_for_any_name(
+    encode: Callable[[Query, int, bytes, int], bytes], labels: tuple[bytes, ...]
+) -> None:
+    query = parse_query(raw(wire_name(labels) + b"\x00\x1c\x00\x01"))
+    answer = encode(query, 0, b"\xfd" * 16, 60)
+    (record,) = read_by_another(answer).answers
+    assert (record.type, record.ttl) == (28, 60)
+    assert answer.endswith(b"\x00\x10" + b"\xfd" * 16)
+
+
+@given(LABELS, st.integers(0, 2**32 - 1))
+@example((), 1)
+@example((b"a.b", b"fips"), 1)
+@example((b".",), 1)
+@example((b"x..fips.",), 1)
+@example((b"gateway", b"fips"), 1)
+def test_the_authority_is_told_for_the_very_name_of_the_question(labels: tuple[bytes, ...], serial: int) -> None:
+    query = parse_query(raw(wire_name(labels) + b"\x00\x01\x00\x01"))
+    answer = encode_relayed(query, 0, ttl=60, serial=serial)
+    owner = b"\xc0\x0c" if labels else b"\x00"
+    assert answer[query.questions_end :].startswith(owner + b"\x00\x06\x00\x01\x00\x00\x00\x3c")
+    message = read_by_another(answer)
+    (record,) = message.authority
+    soa = record.payload
+    assert record.name.name == query.questions[0].name
+    assert (soa.mname.name, soa.rname.name) == (b"gateway.fips", b"nobody.fips")
+    assert (soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum) == (serial, 60, 60, 60, 60)
+
+
+def read_by_another(message: bytes) -> dns.Message:
+    """What Twisted reads, to the last byte."""
+    read = dns.Message()
+    stream = BytesIO(message)
+    read.decode(stream)
+    assert stream.read() == b""
+    return read
 
 
 def test_a_pointer_may_go_back_into_an_earlier_question() -> None:
