@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +96,41 @@ def default_socket(name: str, environment: Environment, is_directory: Callable[[
     if runtime and is_directory(runtime):
         return Path(runtime) / "fips" / name
     return Path("/tmp") / f"fips-{name}"
+
+
+def find_socket(
+    name: str,
+    environment: Environment,
+    is_directory: Callable[[str], bool] = os.path.isdir,
+    status: Callable[[Path], os.stat_result] = os.lstat,
+) -> Path:
+    """Path of the socket that a running process made by `default_socket`, perhaps when there were other directories.
+
+    A socket elsewhere counts only where there is none at the usual place, and only one of root's or of our own account:
+    anybody may make one in /tmp.
+    """
+    usual = default_socket(name, environment, is_directory)
+    try:
+        status(usual)
+    except FileNotFoundError:
+        return next((path for path in _socket_places(name, environment) if _is_ours(path, status)), usual)
+    except OSError:
+        pass  # it is not for us to see: whoever asks it learns why
+    return usual
+
+
+def _socket_places(name: str, environment: Environment) -> Iterator[Path]:
+    if runtime := environment.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "fips" / name
+    yield Path("/tmp") / f"fips-{name}"
+
+
+def _is_ours(path: Path, status: Callable[[Path], os.stat_result]) -> bool:
+    try:
+        found = status(path)
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid in (0, os.geteuid())
 
 
 def socket_path(

@@ -21,7 +21,7 @@ class ToolError(Exception):
 
 def default_socket(environment: Mapping[str, str]) -> str:
     """Where a node has its control socket unless told otherwise (spec 05 section 9)."""
-    return str(paths.default_socket(paths.CONTROL_SOCKET, environment))
+    return str(paths.find_socket(paths.CONTROL_SOCKET, environment))
 
 
 class Client:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meshnode import __version__
+from meshnode import __version__, paths
 from meshnode.cli import names
 from meshnode.cli.client import Client, ToolError
 from meshnode.cli.main import main
@@ -169,6 +169,19 @@ def test_no_socket_says_where_it_was_sought_and_what_to_do(tmp_path: Path, capsy
     assert err.startswith(f"error: no node at {path}: there is no such socket")
     assert "twistd -n meshnode" in err
     assert main(["-s", str(path), "version"]) == 0
+
+
+def test_a_node_that_started_before_the_usual_directory_was_there_is_found(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_later = tmp_path / "later"
+    made_later.mkdir()
+    (tmp_path / "fips").mkdir()
+    (tmp_path / "fips" / "control.sock").hardlink_to(daemon.path)
+    monkeypatch.setattr(paths, "RUN_DIRECTORY", str(made_later))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert main(["--json", "show", "status"]) == 0
+    assert json.loads(capsys.readouterr().out) == daemon.answers["show_status"]["data"]
 
 
 def test_a_socket_nobody_listens_on_is_told_apart(tmp_path: Path) -> None:

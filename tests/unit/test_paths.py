@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from meshnode.paths import (
     account_home,
     companion_directory,
     default_socket,
+    find_socket,
     key_directory,
     machine_directory,
     search_list,
@@ -132,6 +135,50 @@ def test_the_socket_goes_where_a_directory_is(
     environment: dict[str, str], directories: set[str], expected: str
 ) -> None:
     assert str(default_socket(CONTROL_SOCKET, environment, directories.__contains__)) == expected
+
+
+USUAL, USERS, SHARED = "/run/fips/control.sock", "/run/user/7/fips/control.sock", "/tmp/fips-control.sock"
+OURS, ROOTS, STRANGERS = os.geteuid(), 0, 54321
+
+
+@pytest.mark.parametrize(
+    ("sockets", "found"),
+    [
+        ({USERS: OURS, SHARED: OURS}, USERS),
+        ({SHARED: ROOTS}, SHARED),
+        ({USUAL: STRANGERS, USERS: OURS}, USUAL),
+        ({USERS: STRANGERS, SHARED: STRANGERS}, USUAL),
+        ({}, USUAL),
+    ],
+)
+def test_a_socket_from_before_the_usual_directory_was_made_is_found_if_it_can_be_trusted(
+    sockets: dict[str, int], found: str
+) -> None:
+    def status(path: Path) -> os.stat_result:
+        if str(path) not in sockets:
+            raise FileNotFoundError
+        return os.stat_result((stat.S_IFSOCK | 0o770, 1, 1, 1, sockets[str(path)], 0, 0, 0, 0, 0))
+
+    environment = {"XDG_RUNTIME_DIR": "/run/user/7"}
+    assert str(find_socket(CONTROL_SOCKET, environment, {"/run/fips"}.__contains__, status)) == found
+
+
+def test_a_usual_socket_that_we_may_not_see_is_not_passed_over() -> None:
+    def status(path: Path) -> os.stat_result:
+        if str(path) == USUAL:
+            raise PermissionError
+        return os.stat_result((stat.S_IFSOCK | 0o770, 1, 1, 1, OURS, 0, 0, 0, 0, 0))
+
+    assert str(find_socket(CONTROL_SOCKET, {}, lambda path: True, status)) == USUAL
+
+
+def test_what_is_no_socket_is_not_found() -> None:
+    def status(path: Path) -> os.stat_result:
+        if str(path) == USUAL:
+            raise FileNotFoundError
+        return os.stat_result((stat.S_IFREG | 0o600, 1, 1, 1, OURS, 0, 0, 0, 0, 0))
+
+    assert str(find_socket(CONTROL_SOCKET, {}, lambda path: True, status)) == USUAL
 
 
 def test_a_configured_socket_is_taken_as_written() -> None:
