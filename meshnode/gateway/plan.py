@@ -20,6 +20,9 @@ from .rules import Forward
 
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 _PROXY_NDP = Path("/proc/sys/net/ipv6/conf/all/proxy_ndp")
+_INTERFACES = Path("/proc/sys/net/ipv6/conf")
+_ROUTES = Path("/proc/net/ipv6_route")
+_DEFAULT_BY_ADVERTISEMENT = 0x00050000  # RTF_DEFAULT and RTF_ADDRCONF
 _STATUS = Path("/proc/self/status")
 _ADDRESSES = Path("/proc/net/if_inet6")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -119,7 +122,7 @@ def check(plan: Plan, forwarding: Path = _FORWARDING) -> list[str]:
         if shutil.which(program, path=_PATH) is None:
             raise GatewayError(f"the program {program} is missing; install the package {package}")
     if _read(forwarding) != "1":
-        raise GatewayError("this machine does not forward IPv6; type: sysctl -w net.ipv6.conf.all.forwarding=1")
+        raise GatewayError(f"this machine does not forward IPv6; type: {forwarding_command()}")
     present = {name for _, name in socket.if_nameindex()}
     if plan.mesh not in present:
         raise GatewayError(f"there is no interface {plan.mesh}; start the node with tun.enabled: true first")
@@ -130,6 +133,22 @@ def check(plan: Plan, forwarding: Path = _FORWARDING) -> list[str]:
             raise GatewayError(f"there is no interface {name}; correct {remedy}")
     _check_networks(plan)
     return _hints(plan)
+
+
+def forwarding_command() -> str:
+    """What makes this machine forward IPv6, and keeps its own way out: a kernel that forwards drops default routes
+    which routers advertise, unless told otherwise beforehand.
+    """
+    # sysctl reads a slash within a name as a dot, for interfaces such as eth0.5
+    kept = [f"net.ipv6.conf.{name.replace('.', '/')}.accept_ra=2" for name in _advertised_ways_out()]
+    return " ".join(["sysctl -w", *kept, "net.ipv6.conf.all.forwarding=1"])
+
+
+def _advertised_ways_out() -> list[str]:
+    """Interfaces with a default route that the kernel took from an advertisement and would drop when it forwards."""
+    rows = [line.split() for line in (_read(_ROUTES) or "").splitlines()]
+    advertised = {row[9] for row in rows if int(row[8], 16) & _DEFAULT_BY_ADVERTISEMENT == _DEFAULT_BY_ADVERTISEMENT}
+    return sorted(name for name in advertised if _read(_INTERFACES / name / "accept_ra") == "1")
 
 
 def _check_networks(plan: Plan) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import socket
+import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,17 @@ import socket
 sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 sock.bind(("fd02::20", 8081))
 sock.sendto(*sock.recvfrom(100))
+"""
+
+
+ADVICE = "from meshnode.gateway.plan import forwarding_command; print(forwarding_command())"
+ADVERTISEMENT = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+FLOWS = """
+from pathlib import Path
+from meshnode.gateway.conntrack import read_flows
+from meshnode.gateway.pool import Prefix
+print(*[sorted(flow.destination.hex() for flow in read_flows(Prefix("fd01::/112"), Path(table)))
+        for table in ("/proc/net/nf_conntrack", "/nowhere")], sep="\\n")
 """
 
 
@@ -272,6 +284,42 @@ def test_what_is_missing_is_one_line_and_nothing_is_left(lab: Lab) -> None:
         assert rig.near.host.run(["umount", str(place)]).returncode == 0
     rig.near.stop()
     assert "there is no interface fips0; start the node with tun.enabled: true first" in refusal(rig, {})
+
+
+def test_the_advice_to_forward_keeps_the_route_that_a_router_advertises(lab: Lab) -> None:
+    machine, router = lab.host("machine"), lab.host("router")
+    wire(machine, router, "eth0.5", "eth0")
+    with router.inside():
+        advertising = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        where = ("ff02::1", 0, 0, socket.if_nametoindex("eth0"))
+    with advertising:
+        advertising.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        wait_until(lambda: "tentative" not in router.ip("-6 addr show dev eth0"), 10, "the router has an address")
+
+        def has_route() -> bool:
+            advertising.sendto(ADVERTISEMENT, where)
+            return "proto ra" in machine.ip("-6 route show default")
+
+        wait_until(has_route, 10, "the route is advertised")
+    command = machine.run([sys.executable, "-c", ADVICE], environment=environment()).stdout
+    assert machine.run(["sh", "-c", command]).returncode == 0
+    assert machine.run(["sysctl", "-n", "net.ipv6.conf.all.forwarding"]).stdout == "1\n"
+    assert "proto ra" in machine.ip("-6 route show default"), command
+
+
+def test_both_accounts_that_the_kernel_gives_of_its_connections_are_read_alike(lab: Lab) -> None:
+    host = lab.host("host")
+    host.ip("link set lo up")
+    for number in (1, 16):
+        host.ip(f"-6 addr add fd01::{number:x}/128 dev lo nodad")
+    track = "table inet t { chain o { type filter hook output priority 0; ct state new counter; }; }"
+    assert host.run(["nft", track]).returncode == 0
+    for number in (1, 16, 16):
+        with host.socket(kind=socket.SOCK_DGRAM) as client:
+            client.sendto(b"", (f"fd01::{number:x}", 9))
+    listed, asked = host.run([sys.executable, "-c", FLOWS], environment=environment()).stdout.splitlines()
+    assert listed == asked
+    assert [listed.count(f"{number:04x}'") for number in (1, 16)] == [1, 2]
 
 
 def refusal(rig: GatewayRig, settings: dict[str, object]) -> str:

@@ -94,6 +94,11 @@ class Machine:
         self.addresses = directory / "if_inet6"
         self.addresses.write_text("")
         patch.setattr(planning, "_ADDRESSES", self.addresses)
+        self.routes = directory / "ipv6_route"
+        self.routes.write_text("")
+        patch.setattr(planning, "_ROUTES", self.routes)
+        self.settings = directory / "conf"
+        patch.setattr(planning, "_INTERFACES", self.settings)
 
     def has(self, address: str, length: int, interface: str) -> None:
         """Give it one more address."""
@@ -136,6 +141,30 @@ def test_each_thing_that_is_missing_is_one_line_with_its_remedy(machine: Machine
     assert refusal(machine, made) == "the program nft is missing; install the package nftables"
     machine.user = 1000
     assert refusal(machine, made) == "the gateway changes the kernel's tables and needs root (or CAP_NET_ADMIN)"
+
+
+@pytest.mark.parametrize(
+    ("flags", "accept_ra", "command"),
+    [
+        ("00450003", 1, "sysctl -w net.ipv6.conf.eth0/5.accept_ra=2 net.ipv6.conf.all.forwarding=1"),
+        ("00450003", 2, "sysctl -w net.ipv6.conf.all.forwarding=1"),
+        ("00000003", 1, "sysctl -w net.ipv6.conf.all.forwarding=1"),
+    ],
+    ids=["advertised", "kept already", "set by hand"],
+)
+def test_the_advice_to_forward_does_not_cost_the_machine_its_own_way_out(
+    machine: Machine, tmp_path: Path, flags: str, accept_ra: int, command: str
+) -> None:
+    nothing = f"{'0' * 32} 00"
+    rows = [
+        f"{nothing} {nothing} fe80000000000000bcfb17fffeb89c52 00000400 00000001 00000000 {flags}   eth0.5",
+        f"{nothing} {nothing} {'0' * 32} ffffffff 00000001 00000000 00200200       lo",
+    ]
+    machine.routes.write_text("\n".join(rows) + "\n")
+    (machine.settings / "eth0.5").mkdir(parents=True)
+    (machine.settings / "eth0.5" / "accept_ra").write_text(f"{accept_ra}\n")
+    machine.forwarding.write_text("0\n")
+    assert refusal(machine, read(tmp_path, SECTION)) == f"this machine does not forward IPv6; type: {command}"
 
 
 def test_a_pool_that_would_cut_off_a_network_is_refused(machine: Machine, tmp_path: Path) -> None:
