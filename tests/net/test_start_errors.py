@@ -151,6 +151,20 @@ def test_a_second_node_with_the_same_key_is_refused(lab: Lab, host: Host, held_i
     assert first.stop() == 0
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_log_of_a_node_that_runs_is_its_standard_output(lab: Lab, host: Host, form: str) -> None:
+    node = lab.node("alone", host, settings={"meshnode": {"log": {"format": form}}})
+    node.config_file.write_text(json.dumps(node.settings))
+    complaints = node.directory / "complaints"
+    with node.log_file.open("w") as log, complaints.open("w") as errors:
+        command = our_program().command(node.config_file)
+        node.process = host.start(command, output=log, errors=errors, environment=environment())
+    node.wait_ready()
+    assert node.stop() == 0
+    assert "Control socket at" in node.log()
+    assert complaints.read_text() == ""
+
+
 def test_without_the_right_to_a_tun_device_the_rest_runs(lab: Lab) -> None:
     """The bounding set without CAP_NET_ADMIN is what a service or a container without the right has."""
     pair = Pair(lab).left_dials()

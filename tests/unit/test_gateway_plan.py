@@ -21,9 +21,9 @@ SECTION = {"enabled": True, "pool": "fd01::/112", "lan_interface": "lan"}
 FORWARD = {"listen_port": 8080, "proto": "tcp", "target": "[fd02::20]:80"}
 
 
-def read(directory: Path, gateway: dict[str, Any] | None, **extras: Any) -> Plan:
+def read(directory: Path, gateway: dict[str, Any] | None, tun: str = "fips0", **extras: Any) -> Plan:
     file = directory / "fips.yaml"
-    file.write_text(json.dumps({"gateway": gateway, "meshnode": {"gateway": extras}}))
+    file.write_text(json.dumps({"gateway": gateway, "tun": {"name": tun}, "meshnode": {"gateway": extras}}))
     loaded = load(file, {}, directory)
     return plan(loaded.config, loaded.places)
 
@@ -64,6 +64,10 @@ def test_a_section_that_cannot_be_used_is_one_line(tmp_path: Path, gateway: dict
 def test_a_further_interface_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match=r"meshnode.gateway.lan_interfaces\[1\] is empty; write the name"):
         read(tmp_path, SECTION, lan_interfaces=["guests", ""])
+
+
+def test_the_mesh_interface_is_the_one_that_the_node_makes(tmp_path: Path) -> None:
+    assert read(tmp_path, SECTION, tun="mesh7").mesh == "mesh7"
 
 
 def test_the_same_port_of_both_protocols_is_forwarded(tmp_path: Path) -> None:
