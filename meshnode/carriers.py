@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from meshnode.config.errors import ConfigError, Place
@@ -20,16 +22,29 @@ from meshnode.node.core import Node
 from meshnode.transports.interfaces import ITransport, TransportError
 from meshnode.transports.registry import factories, factory
 
+RETRY_SECS = 10.0
+"""How often a transport that could not start is tried again: an address may come later, a port become free."""
+
 _TAKEN_AWAY = "its transport is no longer in the configuration as it was"
 
 Instance = tuple[str, str | None, Any]
 """Kind, name, and section of one transport."""
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A transport that could not start, the number it is to have, and what was last said of it."""
+
+    section: Any
+    number: int
+    said: str
+
+
 class Carriers:
     """The transports of one node. `degrade(line)` hears of every one that does not start, `warn(line)` of advice.
 
-    `directory` is where files lie that the configuration does not name with their whole path.
+    `directory` is where files lie that the configuration does not name with their whole path. `came_late()` is called
+    when one came up that could not start before.
     """
 
     def __init__(
@@ -41,6 +56,7 @@ class Carriers:
         directory: Path,
         degrade: Callable[[str], None],
         warn: Callable[[str], None],
+        came_late: Callable[[], None] = lambda: None,
     ) -> None:
         self._node = node
         self._config = config
@@ -49,8 +65,11 @@ class Carriers:
         self._directory = directory
         self._degrade = degrade
         self._warn = warn
+        self._came_late = came_late
         self.from_plugins = plugin_kinds(config)
         self._running: dict[tuple[str, str | None], tuple[Any, ITransport]] = {}
+        self._waiting: dict[tuple[str, str | None], _Waiting] = {}
+        self._retry: IDelayedCall | None = None
         self._last_number = 0
 
     @property
@@ -69,12 +88,19 @@ class Carriers:
         for instance in self._instances():
             self._start(*instance)
 
+    def stop(self) -> None:
+        """Wait no longer for those that could not start."""
+        self._waiting.clear()
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+
     def follow(self) -> Deferred[None]:
         """The configuration changed: stop what it has no longer or has otherwise, then start what does not run yet.
 
         Peers of a transport that goes are told, and looked for elsewhere. Fires when all is done.
         """
         wanted = {(kind, name): section for kind, name, section in self._config.transports.each()}
+        self._waiting = {instance: w for instance, w in self._waiting.items() if instance[0] in self.from_plugins}
         gone = [
             instance
             for instance, (section, _) in self._running.items()
@@ -111,19 +137,46 @@ class Carriers:
                 yield kind, name, section
 
     def _start(self, kind: str, name: str | None, section: Any) -> None:
+        number = self._new_number()
+        problem = self._attempt(kind, name, section, number)
+        if problem is not None:
+            self._degrade(problem)
+            self._waiting[kind, name] = _Waiting(section, number, problem)
+            self._wait()
+
+    def _attempt(self, kind: str, name: str | None, section: Any, number: int) -> str | None:
+        """Start one; the line about it if it does not."""
         path = instance_path(kind, name)
         if isinstance(section, TorSection):
             section.own = self._own_tor()
         try:
-            transport = factory(kind).create(self._new_number(), name, section, self._node, self._reactor)
+            transport = factory(kind).create(number, name, section, self._node, self._reactor)
             started = transport.start()
         except TransportError as error:
-            self._degrade(str(error) + where(path, self._places))
-            return
+            return str(error) + where(path, self._places)
         if isinstance(started, Deferred):
             started.addErrback(self._started_late, path)
         self._node.transports.add(transport)
         self._running[kind, name] = (section, transport)
+        return None
+
+    def _wait(self) -> None:
+        if self._waiting and (self._retry is None or not self._retry.active()):
+            self._retry = self._reactor.callLater(RETRY_SECS, self._try_again)
+
+    def _try_again(self) -> None:
+        missing = len(self._waiting)
+        for (kind, name), waiting in list(self._waiting.items()):
+            problem = self._attempt(kind, name, waiting.section, waiting.number)
+            if problem is None:
+                del self._waiting[kind, name]
+            elif problem != waiting.said:
+                waiting.said = problem
+                self._degrade(problem)
+        self._wait()
+        if len(self._waiting) < missing:
+            self._node.run(self._node.peering.surroundings_changed)
+            self._came_late()
 
     def _own_tor(self) -> OwnTorSection:
         """`meshnode.tor` with its files in their places."""

@@ -53,10 +53,10 @@ class Rendezvous:
         self._unsubscribe: Callable[[], None] = node.events.subscribe(self._happened)
 
     def start(self) -> list[str]:
-        """Start what is turned on; returns one line for each service that cannot start."""
+        """Start what is turned on and does not run yet; returns one line for each service that cannot start."""
         problems = []
         host = DiscoveryHost(self._node)
-        for make in self._makers():
+        for make in [] if self._services else self._makers():
             try:
                 service = make(host)
                 service.start()

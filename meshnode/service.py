@@ -172,6 +172,7 @@ class MeshnodeService(Service):
             key_directory(loaded.paths),
             self._degrade,
             lambda text: self.log("warn", text),
+            self._start_rendezvous,
         )
         self._network_watch = NetworkWatch(reactor, self._network_changed)
         self.rendezvous = Rendezvous(self.node, self.config, reactor)
@@ -231,8 +232,7 @@ class MeshnodeService(Service):
         self._settle_rights()
         self._key.watch()
         self._start_hook()
-        for problem in self.rendezvous.start():
-            self._degrade(problem)
+        self._start_rendezvous()
         self.node.start(self.peers)
         self._start_operator_side()
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._finish_start()))
@@ -277,6 +277,10 @@ class MeshnodeService(Service):
             self._reactor,
         )
         for problem in self.name_service.start():
+            self._degrade(problem)
+
+    def _start_rendezvous(self) -> None:
+        for problem in self.rendezvous.start():
             self._degrade(problem)
 
     def _start_operator_side(self) -> None:
@@ -385,6 +389,7 @@ class MeshnodeService(Service):
             if problem is not None:
                 self.log("warn", problem)
         await self.rendezvous.stop()
+        self.carriers.stop()
         for transport in self.node.transports:
             await _maybe(transport.stop())
         self._network_watch.stop()

@@ -171,3 +171,20 @@ def test_an_address_where_nobody_is_costs_a_moment(lab: Lab, measured: Callable[
     pair.wait_connected()
     measured(f"connected {time.monotonic() - ready:.2f} s after the node was ready")
     assert pair.left.peers()[pair.right.npub]["transport_addr"] == "10.99.0.2:2121"
+
+
+def test_an_address_to_listen_at_that_comes_later_is_used_from_then_on(lab: Lab) -> None:
+    """Spec 04, section 1.3: for the reference the transport is lost until somebody starts the daemon anew."""
+    pair = Pair(lab)
+    pair.right.settings["transports"]["tcp"] = {"bind_addr": "10.99.0.77:8443"}
+    pair.left.settings["transports"] = {"tcp": {}}
+    pair.left.dials(pair.right, "10.99.0.77", 8443, "tcp")
+    pair.right.start()
+    pair.right.wait_ready()
+    assert "no interface of this machine has that address" in pair.right.log()
+    pair.right.host.ip("address add 10.99.0.77/24 dev eth0")
+    wait_until(lambda: "tcp 10.99.0.77:8443 up" in pair.right.log(), 15, "the address is listened at")
+    pair.left.start()
+    pair.left.wait_ready()
+    pair.wait_connected()
+    assert [peer["transport_type"] for peer in pair.right.peers().values()] == ["tcp"]

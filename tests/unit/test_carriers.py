@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from meshnode import carriers
-from meshnode.carriers import Carriers, plugin_kinds
+from meshnode.carriers import RETRY_SECS, Carriers, plugin_kinds
 from meshnode.config.features import unusable_addresses
 from meshnode.config.load import parse
 from meshnode.transports.interfaces import TransportError
@@ -46,9 +47,14 @@ class Rig:
         self.added = Table()
         self.degraded: list[str] = []
         self.warned: list[str] = []
-        node: Any = SimpleNamespace(transports=self.added)
-        config, _ = parse(text)
-        self.carriers = Carriers(node, config, {}, None, Path(), self.degraded.append, self.warned.append)
+        self.made = made
+        self.clock = Clock()
+        self.news: list[str] = []
+        peering = SimpleNamespace(surroundings_changed=lambda now: self.news.append("dial"))
+        node: Any = SimpleNamespace(transports=self.added, peering=peering, run=lambda action: action(0.0))
+        self.config, _ = parse(text)
+        warn, came_late = self.warned.append, lambda: self.news.append("late")
+        self.carriers = Carriers(node, self.config, {}, self.clock, Path(), self.degraded.append, warn, came_late)
         self.carriers.start()
 
     @property
@@ -79,6 +85,40 @@ def test_one_that_cannot_start_leaves_the_others_alone(monkeypatch: pytest.Monke
     assert rig.degraded == ["port taken"]
     late.errback(TransportError("no pigeons"))
     assert rig.degraded == ["port taken", "no pigeons"]
+
+
+def test_one_that_cannot_start_yet_is_tried_again_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spec 04, section 1.3: the reference never tries again. An address may come later, a port become free."""
+    rig = Rig("transports: {udp: {}, tcp: {}}", monkeypatch, udp=TransportError("no such address"))
+    rig.clock.pump([RETRY_SECS] * 3)
+    assert (rig.degraded, rig.news) == (["no such address"], [])
+    rig.made["udp"].outcome = TransportError("port taken")
+    rig.clock.pump([RETRY_SECS] * 3)
+    assert rig.degraded == ["no such address", "port taken"]
+    rig.made["udp"].outcome = None
+    rig.clock.advance(RETRY_SECS)
+    assert rig.started == [(2, "tcp", None), (1, "udp", None)]
+    assert rig.news == ["dial", "late"]
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_one_that_waits_for_its_start_follows_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "transports: {udp: {a: {}, b: {}}, pigeon: {}}"
+    rig = Rig(text, monkeypatch, udp=TransportError("port taken"), pigeon=TransportError("no pigeons"))
+    del rig.config.transports.udp["b"]
+    rig.config.transports.udp["a"].bind_addr = "192.0.2.1:2121"
+    for factory in rig.made.values():
+        factory.outcome = None
+    rig.carriers.follow()
+    assert [(made.name, made.section.bind_addr) for made in rig.added] == [("a", "192.0.2.1:2121")]
+    rig.clock.advance(RETRY_SECS)
+    assert [(made.kind, made.name) for made in rig.added] == [("udp", "a"), ("pigeon", None)]
+
+
+def test_after_the_stop_nothing_is_started_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("transports: {udp: {}, tcp: {}}", monkeypatch, udp=TransportError("port taken"))
+    rig.carriers.stop()
+    assert rig.clock.getDelayedCalls() == []
 
 
 def test_a_kind_nobody_knows_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
