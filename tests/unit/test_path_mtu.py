@@ -86,6 +86,20 @@ def test_slow_paths_are_notified_and_raised_more_slowly() -> None:
     assert state.due(10.0)
 
 
+def test_a_narrower_path_to_us_is_told_at_once_however_narrow_the_one_back_is() -> None:
+    """Spec 03, section 11.9: the reference compares with the other direction, and tells ten seconds later."""
+    state = PathMtuState()
+    state.seed(1200)
+    state.observe(1400)
+    assert state.build(0.0) == 1400
+    state.observe(1300)
+    assert state.due(0.1)
+    assert state.build(0.1) == 1300
+    state.observe(1400)
+    assert not state.due(0.2)
+    assert state.due(10.1)
+
+
 def test_nothing_observed_means_nothing_to_say() -> None:
     assert not PathMtuState().due(1e9)
 

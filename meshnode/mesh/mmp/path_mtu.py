@@ -33,7 +33,6 @@ class PathMtuState:
     __slots__ = (
         "_carried",
         "_carried_at",
-        "_changed",
         "_claim",
         "_claim_hold",
         "_claim_until",
@@ -44,6 +43,7 @@ class PathMtuState:
         "_raise_since",
         "_raise_to",
         "_suspected_until",
+        "_told",
         "_trial_until",
         "current",
         "evidence",
@@ -60,7 +60,7 @@ class PathMtuState:
         self._carried = 0
         self._suspected_until = float("-inf")
         self.evidence: SizeEvidence | None = None
-        self._changed = False
+        self._told = UNKNOWN_MTU
         self._notified_at: float | None = None
         self._interval = MIN_INTERVAL
         self._raise_to = 0
@@ -123,26 +123,27 @@ class PathMtuState:
 
     def observe(self, mtu: int) -> None:
         """Note the path MTU a decrypted datagram of the peer arrived with."""
-        if mtu != self.observed:
-            self.observed = mtu
-            self._changed = True
+        self.observed = mtu
 
     def set_srtt(self, srtt_ms: float) -> None:
         """Pace notifications by the round-trip time; after every processed ReceiverReport that finds one."""
         self._interval = max(MIN_INTERVAL, int(5 * srtt_ms) / 1000)
 
     def due(self, now: float) -> bool:
-        """Whether the peer should be told `observed` now."""
+        """Whether the peer should be told `observed` now: at once when it is less than what the peer was told last.
+
+        What we may send says nothing about it: the two directions may take different paths.
+        """
         if self.observed == UNKNOWN_MTU:
             return False
-        if self._notified_at is None or (self._changed and self.observed < self.current):
+        if self._notified_at is None or self.observed < self._told:
             return True
         return now - self._notified_at >= self._interval
 
     def build(self, now: float) -> int:
         """The value to put into a PathMtuNotification leaving now."""
         self._notified_at = now
-        self._changed = False
+        self._told = self.observed
         return self.observed
 
     def apply(self, mtu: int, now: float) -> bool:
