@@ -44,6 +44,7 @@ class MeshNet:
 
     def __init__(self, count: int, seed: int = 1, settings: MeshSettings | None = None) -> None:
         self.now = 1000.0
+        self.clock_is_off = 0.0
         self.random = Random(seed)
         self.identities = sorted_identities(count)
         self.index = {i.node_addr: n for n, i in enumerate(self.identities)}
@@ -73,7 +74,7 @@ class MeshNet:
 
     @property
     def wall(self) -> float:
-        return WALL + self.now
+        return WALL + self.now + self.clock_is_off
 
     def link(self, a: int, b: int, mtu: int = 1472) -> None:
         self.links |= {(a, b), (b, a)}

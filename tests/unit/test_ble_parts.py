@@ -213,6 +213,36 @@ def test_a_dialled_channel_is_accepted_and_carries_the_smaller_of_both_sizes(tmp
     assert not reactor.readers
 
 
+class AbortedL2cap(UnixL2cap):
+    """The first channel fails while it waits to be accepted."""
+
+    aborted = False
+
+    def accept(self, sock: socket.socket) -> tuple[socket.socket, str]:
+        connected, device = super().accept(sock)
+        if not self.aborted:
+            self.aborted = True
+            connected.close()
+            raise ConnectionAbortedError(errno.ECONNABORTED, "software caused connection abort")
+        return connected, device
+
+
+def test_a_channel_that_cannot_be_accepted_ends_no_listening(tmp_path: Path) -> None:
+    """Spec 04, section 9.4: after one such error the reference accepts nobody any more."""
+    reactor, system, accepted = HandReactor(), AbortedL2cap(tmp_path), list[Channel]()
+    listener = Listener(reactor, system, accepted.append)
+    listener.listen(DEVICE, 0x85, 2048)
+    dialled: list[Any] = []
+    for _ in range(2):
+        Dialler(reactor, system, DEVICE).dial(0x85, 2048, False).addBoth(dialled.append)
+        reactor.settle()
+    assert system.aborted
+    assert len(accepted) == 1
+    for channel in (*accepted, *dialled):
+        channel.close()
+    listener.close()
+
+
 def test_a_dial_to_nobody_fails_with_the_systems_words(tmp_path: Path) -> None:
     outcome: list[Any] = []
     Dialler(HandReactor(), UnixL2cap(tmp_path), DEVICE).dial(0x85, 2048, False).addBoth(outcome.append)

@@ -251,6 +251,13 @@ def test_zero_and_negative_round_trips_are_counted_and_ignored() -> None:
     assert (quality.zero_samples, quality.arith_failures, quality.rtt.srtt_us) == (1, 1, None)
 
 
+def test_a_link_faster_than_a_millisecond_is_as_good_as_measured() -> None:
+    """Spec 03, sections 3.5 and 11.5: the reference gives it no cost, and its peer is no parent."""
+    link = measurement()
+    link.receiver_report(report(highest_counter=1, timestamp_echo=100), 100, 0.0)
+    assert (link.srtt_ms, link.link_cost) == (None, 1.0)
+
+
 def test_the_first_sample_is_told_once() -> None:
     link = measurement()
     assert link.link_cost is None

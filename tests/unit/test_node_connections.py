@@ -26,7 +26,7 @@ class StreamHost:
         self.node.transports.add(self.plug(net, mtu))
 
     def plug(self, net: StreamNet, mtu: int) -> MemoryStreamTransport:
-        self.stream = MemoryStreamTransport(net.streams, self.name, 2, self.node, mtu=mtu)
+        self.stream = MemoryStreamTransport(net.streams, self.name, 2, self.node, mtu=mtu, connect_timeout=net.patience)
         self.stream.start()
         return self.stream
 
@@ -48,7 +48,8 @@ class StreamHost:
 class StreamNet:
     """Nodes on one stream network; `a` always has the smaller node address of the first two."""
 
-    def __init__(self, delay: float = DELAY) -> None:
+    def __init__(self, delay: float = DELAY, patience: float = 5.0) -> None:
+        self.patience = patience
         self.mesh = MeshNet()
         self.streams = StreamNetwork(self.mesh.clock, delay)
         self.hosts: list[StreamHost] = []
@@ -165,6 +166,24 @@ def test_a_lost_connection_is_opened_again_at_once_and_the_link_goes_on() -> Non
     talk(net, a, b)
     assert not a.link(b).doubtful
     assert a.lines("connection reset")
+
+
+@pytest.mark.parametrize("delay", [2.0, 6.0])
+def test_a_link_through_a_mixnet_is_made_once_and_lasts(delay: float) -> None:
+    """Spec 04, section 8: nothing waits longer for a carrier that takes seconds, and marginal links come and go."""
+    net = StreamNet(delay=delay, patience=300.0)
+    a, b = net.pair()
+    b.start()
+    a.start(b)
+    net.run(5 * delay + 1)
+    links = a.link(b), b.link(a)
+    net.run(60)
+    assert (a.link(b), b.link(a)) == links
+    assert not any(link.distrusted for link in links)
+    packet = a.host.send(b.host, b"anybody there?")
+    net.run(8 * delay)
+    assert packet in b.host.stack.packets
+    assert a.stream.connects == 1
 
 
 def test_a_connection_that_cannot_be_opened_again_is_tried_with_growing_pauses() -> None:

@@ -346,3 +346,30 @@ def test_the_first_measurement_can_attach_a_node() -> None:
     assert net.parents()[3] == 0
     net.run(10)
     assert_one_tree(net, [0, 2, 3])
+
+
+def test_a_link_too_fast_to_give_a_sample_attaches_a_node_too() -> None:
+    """Spec 03, section 3.5: the first sample would not come, and the better root is behind this link alone."""
+    net = MeshNet(4)
+    net.link(2, 3)
+    net.costs[(3, 2)] = 1.2
+    net.run(2)
+    net.link(0, 3)
+    net.run(2)
+    net.costs[(3, 0)] = 1.0
+    net.run(2)
+    assert net.parents()[3] == 0
+
+
+@pytest.mark.parametrize("step", [-1e9, 1e9])
+def test_a_clock_that_is_set_holds_nothing_up(step: float) -> None:
+    """Spec 03, section 0: the reference spaces announces, filters and lookups by the time of day."""
+    net = MeshNet(4)
+    for n in range(2):
+        net.link(n, n + 1)
+    net.run(10)
+    net.clock_is_off = step
+    net.link(2, 3)
+    net.run(5)
+    assert_one_tree(net, [0, 1, 2, 3])
+    assert_everybody_found(net, [0, 1, 2, 3])
