@@ -44,7 +44,7 @@ class Carriers:
     """The transports of one node. `degrade(line)` hears of every one that does not start, `warn(line)` of advice.
 
     `directory` is where files lie that the configuration does not name with their whole path. `came_late()` is called
-    when one came up that could not start before.
+    when some started after the node did.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Carriers:
         self.from_plugins = plugin_kinds(config)
         self._running: dict[tuple[str, str | None], tuple[Any, ITransport]] = {}
         self._waiting: dict[tuple[str, str | None], _Waiting] = {}
+        self._gave_up = False
         self._retry: IDelayedCall | None = None
         self._last_number = 0
 
@@ -77,6 +78,11 @@ class Carriers:
         """Every kind that is configured and that somebody can make, by name."""
         configured = {kind for kind, _name, _section in self._config.transports.each()}
         return sorted(configured | set(self.from_plugins))
+
+    @property
+    def missing(self) -> bool:
+        """Whether any transport that is configured is not there."""
+        return bool(self._waiting) or self._gave_up
 
     def would_run(self, config: Config) -> bool:
         """Whether any transport would be left with another configuration."""
@@ -120,6 +126,7 @@ class Carriers:
             if (kind, name) not in self._running:
                 self._start(kind, name, section)
         self._node.run(self._node.peering.surroundings_changed)
+        self._came_late()
 
     def _instances(self) -> Iterator[Instance]:
         """Our own first, in the order of the specification, then those of plug-ins in the order of the file."""
@@ -196,6 +203,7 @@ class Carriers:
     def _started_late(self, reason: Failure, path: str) -> None:
         """A transport that took its time did not come up."""
         reason.trap(TransportError)
+        self._gave_up = True
         self._degrade(reason.getErrorMessage() + where(path, self._places))
 
 

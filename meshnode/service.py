@@ -170,15 +170,16 @@ class MeshnodeService(Service):
             loaded.places,
             reactor,
             key_directory(loaded.paths),
-            self._degrade,
+            lambda text: self._degrade(text, "transports"),
             lambda text: self.log("warn", text),
-            self._start_rendezvous,
+            self._transports_came,
         )
         self._network_watch = NetworkWatch(reactor, self._network_changed)
         self.rendezvous = Rendezvous(self.node, self.config, reactor)
         self.name_service: NameService | None = None
         self.operators: OperatorSide | None = None
         self._is_running = self._stopping = False
+        self._lacking: set[str] = set()
         self.gateway = EmbeddedGateway(self.config, reactor, self.log)
         self.node.events.write = self.log
         self._hooks = Hooks(self.node.events, reactor, lambda text: self.log("warn", text))
@@ -280,8 +281,15 @@ class MeshnodeService(Service):
             self._degrade(problem)
 
     def _start_rendezvous(self) -> None:
+        self._mended("rendezvous")
         for problem in self.rendezvous.start():
-            self._degrade(problem)
+            self._degrade(problem, "rendezvous")
+
+    def _transports_came(self) -> None:
+        """Some started that could not before; what needs one may work now."""
+        if not self.carriers.missing:
+            self._mended("transports")
+        self._start_rendezvous()
 
     def _start_operator_side(self) -> None:
         section = self.config.node.identity
@@ -388,8 +396,8 @@ class MeshnodeService(Service):
             problem = await self.name_service.stop()
             if problem is not None:
                 self.log("warn", problem)
-        await self.rendezvous.stop()
         self.carriers.stop()
+        await self.rendezvous.stop()
         for transport in self.node.transports:
             await _maybe(transport.stop())
         self._network_watch.stop()
@@ -457,9 +465,16 @@ class MeshnodeService(Service):
         self.node.register(identity)
         self.node.chronicle.name_resolved(identity, self.node.world.clock.seconds())
 
-    def _degrade(self, reason: str) -> None:
+    def _degrade(self, reason: str, part: str = "another part") -> None:
+        self._lacking.add(part)
         self.node.degraded = True
         self.log("warn", reason)
+
+    def _mended(self, part: str) -> None:
+        """Nothing is lacking any more of a part that can be mended while the node runs."""
+        self._lacking.discard(part)
+        if self.node.degraded and not self._lacking:
+            self.node.mended()
 
     def _fallback_mtu(self) -> int:
         return next((section.mtu for section in self.config.transports.udp.values()), 1280)

@@ -153,6 +153,12 @@ class Node(TransportEvents):
 
     # -- life
 
+    def mended(self) -> None:
+        """What was lacking at the start is there."""
+        self.degraded = False
+        if self.state == "degraded":
+            self.state = "running"
+
     def start(self, peers: list[PeerConfig]) -> None:
         """Register and dial the configured peers; transports must be up."""
         now = self.world.clock.seconds()

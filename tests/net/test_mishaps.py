@@ -181,6 +181,7 @@ def test_an_address_to_listen_at_that_comes_later_is_used_from_then_on(lab: Lab)
     pair.left.dials(pair.right, "10.99.0.77", 8443, "tcp")
     pair.right.start()
     pair.right.wait_ready()
+    assert pair.right.status()["state"] == "degraded"
     assert "no interface of this machine has that address" in pair.right.log()
     pair.right.host.ip("address add 10.99.0.77/24 dev eth0")
     wait_until(lambda: "tcp 10.99.0.77:8443 up" in pair.right.log(), 15, "the address is listened at")
@@ -188,3 +189,4 @@ def test_an_address_to_listen_at_that_comes_later_is_used_from_then_on(lab: Lab)
     pair.left.wait_ready()
     pair.wait_connected()
     assert [peer["transport_type"] for peer in pair.right.peers().values()] == ["tcp"]
+    assert pair.right.status()["state"] == "running"
