@@ -421,14 +421,18 @@ def test_a_second_gateway_ends_without_touching_the_first(lab: Lab) -> None:
     assert rig.stop_gateway() == 0
 
 
-def test_a_firewall_that_is_loaded_anew_does_not_end_the_gateway(lab: Lab) -> None:
+def test_rules_and_socket_that_somebody_removed_come_back(lab: Lab) -> None:
+    """Firewalls are loaded anew, and a service manager that ends a node beside us removes `/run/fips`."""
     rig = GatewayRig(lab, clients=1).start()
     rig.serve_pages(rig.far.host, rig.far.address, site(rig.far.directory / "www", index_html="far"))
     (address,) = rig.resolve("right.fips")
     rules = rig.rules()
     assert rig.near.host.run(["nft", "flush", "ruleset"]).returncode == 0
+    shutil.rmtree(rig.socket_path.parent)
     wait_until(lambda: rig.rules() == rules, 20, "the rules are back")
     assert rig.fetch(address) == "far"
+    wait_until(rig.socket_path.exists, 10, "the socket is back")
+    assert rig.ask("show_gateway")["nat_mappings"] == 1
     assert "somebody removed the gateway's rules" in rig.log()
     assert rig.stop_gateway() == 0
 

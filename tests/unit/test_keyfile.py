@@ -298,20 +298,31 @@ def test_a_file_in_a_directory_that_takes_no_new_one_is_written_in_place(directo
     assert (directory.key.stat().st_ino, mode_of(directory.key)) == (before, 0o600)
 
 
-def test_the_mode_is_set_before_the_key_is_written(directory: Directory) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_the_mode_is_set_before_the_key_is_written(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
     directory.set_key("hello\n", mode=0o666)
     seen: list[int] = []
+    written: list[int] = []
+    fchmod = os.fchmod
+
+    def protect(descriptor: int, mode: int) -> None:
+        written.append(os.fstat(descriptor).st_size)
+        fchmod(descriptor, mode)
 
     def watching(path: str, flags: int, mode: int) -> int:
-        if path.endswith(".new"):
+        if path.endswith(".new") and in_place:
             raise OSError(errno.EBUSY, "busy", path)
-        if path.endswith("fips.key") and flags & os.O_WRONLY:
+        if path.endswith(("fips.key", ".new")) and flags & os.O_WRONLY:
             assert flags & os.O_NOFOLLOW
             seen.append(mode)
         return os.open(path, flags, mode)
 
+    monkeypatch.setattr(os, "fchmod", protect)
     directory.resolve(opener=watching)
-    assert seen == [0o600]
+    assert set(seen) == {0o600}
+    assert set(written) == {0}
     assert mode_of(directory.key) == 0o600
 
 
