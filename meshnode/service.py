@@ -281,9 +281,11 @@ class MeshnodeService(Service):
             self._degrade(problem)
 
     def _start_rendezvous(self) -> None:
-        self._mended("rendezvous")
-        for problem in self.rendezvous.start():
+        problems = self.rendezvous.start()
+        for problem in problems:
             self._degrade(problem, "rendezvous")
+        if not problems:
+            self._mended("rendezvous")
 
     def _transports_came(self) -> None:
         """Some started that could not before; what needs one may work now."""
