@@ -96,7 +96,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Neighbour:
-    """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes.
+    """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes, `since` when it came.
 
     `sequence_heard` is that of its newest announce, also when `position` was not to be believed and is None.
     `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter. Traffic
@@ -107,6 +107,7 @@ class Neighbour:
 
     identity: PeerIdentity
     link_mtu: int
+    since: float = 0.0
     position: Position | None = None
     sequence_heard: int = -1
     clock: ClockReading | None = None

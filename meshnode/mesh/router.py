@@ -112,7 +112,7 @@ class Router:
         self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
         self._reevaluated_at: float | None = None
         self._second_look_at: float | None = None
-        self._measured: set[NodeAddr] = set()
+        self._judged: set[NodeAddr] = set()
 
     # Peers
 
@@ -120,7 +120,7 @@ class Router:
         """A link to `peer` was established, or a cross-connection resolved in favour of the link we have."""
         neighbour = self.neighbours.get(peer.node_addr)
         if neighbour is None:
-            neighbour = self.neighbours[peer.node_addr] = Neighbour(peer, link_mtu)
+            neighbour = self.neighbours[peer.node_addr] = Neighbour(peer, link_mtu, now)
         neighbour.link_mtu = link_mtu
         self.black_holes.met(neighbour)
         self._greet(neighbour, now)
@@ -305,9 +305,9 @@ class Router:
         return True
 
     def _notice_measurements(self, now: float, wall: float) -> None:
-        """A link that is judged for the first time may be eligible, even if its round trips are too short to count."""
-        measured = {address for address in self.neighbours if self._link_cost(address) is not None}
-        news, self._measured = measured - self._measured, measured
+        """A link that is judged for the first time may be eligible: also one too fast to measure, or never reported."""
+        judged = set(self.tree.judged(now))
+        news, self._judged = judged - self._judged, judged
         if news:
             self._reconsider(now, wall)
 

@@ -16,6 +16,10 @@ from meshnode.mesh.settings import TreeSettings
 from meshnode.wire.tree import AncestryEntry, TreeAnnounce, declaration_bytes
 
 UNMEASURED_COST = 1.0
+UNREPORTED_COST = 100.0
+PATIENCE = 10.0
+"""Seconds within which the reports of a peer give its link a cost, if it sends any."""
+
 MOMENT = 2.0
 LONGEST_EPISODE = 365 * 86400.0
 
@@ -247,7 +251,7 @@ class Tree:
             None if self.is_root else self.parent,
             self.root,
             self._plausible_paths(now),
-            self._costs(),
+            self._costs(now),
             self._settings.parent_hysteresis,
             self._black_holes(),
         )
@@ -328,9 +332,22 @@ class Tree:
     def _black_holes(self) -> Set[NodeAddr]:
         return {address for address, neighbour in self._neighbours.items() if neighbour.black_hole}
 
-    def _costs(self) -> dict[NodeAddr, float]:
-        costs = ((address, self._cost(address)) for address in self._neighbours)
-        return {address: cost for address, cost in costs if cost is not None}
+    def judged(self, now: float) -> Set[NodeAddr]:
+        """The peers whose links have a cost; while there are none, all are alike."""
+        return self._costs(now).keys()
+
+    def _costs(self, now: float) -> dict[NodeAddr, float]:
+        """What the links cost. The specification leaves a peer out that sends no reports as long as others do.
+
+        The better root may be behind such a peer alone, and the mesh would stay in two pieces. It is the last choice.
+        """
+        found = ((address, self._cost(address)) for address in self._neighbours)
+        costs = {address: cost for address, cost in found if cost is not None}
+        if costs:
+            for address, neighbour in self._neighbours.items():
+                if now - neighbour.since >= PATIENCE:
+                    costs.setdefault(address, UNREPORTED_COST)
+        return costs
 
     def _cost(self, address: NodeAddr) -> float | None:
         """The cost of a link; of what wavers, the better figure for the parent and the worse one for the others."""

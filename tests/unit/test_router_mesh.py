@@ -373,3 +373,27 @@ def test_a_clock_that_is_set_holds_nothing_up(step: float) -> None:
     net.run(5)
     assert_one_tree(net, [0, 1, 2, 3])
     assert_everybody_found(net, [0, 1, 2, 3])
+
+
+def test_a_better_root_behind_a_peer_that_never_reports_is_taken_in_the_end() -> None:
+    """Spec 03, section 3.5 leaves such a peer out while another is measured: two trees, and no way between them."""
+    net = MeshNet(5)
+    net.link(2, 3)
+    net.link(3, 4)
+    for peer in (2, 4):
+        net.costs |= {(3, peer): 1.2, (peer, 3): 1.2}
+    net.run(2)
+    net.link(0, 1)
+    net.link(0, 3)
+    net.run(20)
+    assert_one_tree(net, [0, 1, 2, 3, 4])
+    assert_everybody_found(net, [0, 1, 2, 3, 4])
+
+
+def test_a_peer_that_never_reports_is_the_last_choice() -> None:
+    net = MeshNet(4)
+    for a, b in ((0, 1), (0, 3), (1, 3)):
+        net.link(a, b)
+    net.costs |= {(1, 0): 1.2, (3, 1): 9.0}
+    net.run(100)
+    assert net.parents()[3] == 1
