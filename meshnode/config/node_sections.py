@@ -71,7 +71,9 @@ class LookupSection(Section):
     recent_expiry_secs: int = key(U64, 10, "How long a request is remembered so that a copy is not forwarded.")
     backoff_base_secs: int = key(U64, 0, "Pause after a search that failed, doubling each time; 0 for none.")
     backoff_max_secs: int = key(U64, 0, "Longest such pause.")
-    forward_min_interval_secs: int = key(U64, 2, "Least time between forwarded requests for one target.")
+    forward_min_interval_secs: int = key(
+        U64, 2, "Least time between forwarded requests for one target; a second attempt may come sooner."
+    )
 
 
 class TreeSection(Section):

@@ -25,6 +25,7 @@ ANSWER_SECS = 30.0
 """How long an answer may take: relays forget a request after 10 s (spec 03 section 7.3), slow links come on top."""
 
 FORWARD_LIMIT_AGE = 60.0
+SECOND_AT = 0.4  # of the interval
 MAX_BUDGETS = 1024
 ORIGINS_AT_ONCE = 64.0
 ORIGINS_PER_SECOND = 16.0
@@ -109,6 +110,9 @@ class Found:
 class RelayLimit:
     """Which requests of a peer are relayed: each origin's for a target once per interval, and so many for it in all.
 
+    Once in two intervals a question is relayed a second time before its interval is over: what was relayed first may
+    have been lost further on, and origins ask again after a second.
+
     An origin is only claimed, so what one peer asks does not count against what another one does. One that had its
     answer may ask again at once: where it was sent was no good, since the target has moved meanwhile.
 
@@ -116,15 +120,17 @@ class RelayLimit:
     for seconds if they had to share one interval, as they do where the reference relays.
     """
 
-    __slots__ = ("_budgets", "_repeats")
+    __slots__ = ("_budgets", "_repeats", "_seconds")
 
     def __init__(self, interval: float) -> None:
         self._repeats: IntervalLimiter[tuple[NodeAddr, ...]] = IntervalLimiter(interval, FORWARD_LIMIT_AGE)
+        self._seconds: IntervalLimiter[tuple[NodeAddr, ...]] = IntervalLimiter(2 * interval, FORWARD_LIMIT_AGE)
         self._budgets: dict[tuple[NodeAddr, NodeAddr], TokenBucket] = {}
 
     def allow(self, target: NodeAddr, origin: NodeAddr, peer: NodeAddr, now: float) -> bool:
         """Whether to relay a request of `peer` now; a refused one costs nothing."""
-        if not self._repeats.allow((peer, target, origin), now):
+        question = peer, target, origin
+        if not self._repeats.allow(question, now) and not self._is_second(question, now):
             return False
         key = peer, target
         budget = self._budgets.pop(key, None)
@@ -142,6 +148,10 @@ class RelayLimit:
     def clear_repeats(self) -> None:
         """Let everybody ask again."""
         self._repeats.clear()
+
+    def _is_second(self, question: tuple[NodeAddr, ...], now: float) -> bool:
+        is_due = self._repeats.since(question, now) >= SECOND_AT * self._repeats.interval
+        return is_due and self._seconds.allow(question, now)
 
 
 class Mesh(Protocol):

@@ -71,6 +71,10 @@ class IntervalLimiter(Generic[Key]):
         admitted[key] = now
         return True
 
+    def since(self, key: Key, now: float) -> float:
+        """Seconds since `key` was admitted; infinite when that is not known."""
+        return now - self._admitted.get(key, float("-inf"))
+
     def forget(self, key: Key) -> None:
         """Admit `key` at once the next time; unknown keys are fine."""
         self._admitted.pop(key, None)

@@ -369,7 +369,7 @@ def test_our_own_request_come_back_is_dropped_and_its_answer_stays_ours() -> Non
 
 @pytest.mark.parametrize(
     ("request_id", "now", "counter"),
-    [(77, 1.0, "req_duplicate"), (78, 1.999, "req_forward_rate_limited"), (78, 2.0, "req_forwarded")],
+    [(77, 1.0, "req_duplicate"), (78, 0.7, "req_forward_rate_limited"), (78, 2.0, "req_forwarded")],
 )
 def test_repeated_requests_are_held_in_check(request_id: int, now: float, counter: str) -> None:
     """Spec 03, section 7.3."""
@@ -379,6 +379,18 @@ def test_repeated_requests_are_held_in_check(request_id: int, now: float, counte
     before = getattr(rig.counters, counter)
     rig.request(request_id, now=now)
     assert getattr(rig.counters, counter) == before + 1
+
+
+def test_a_question_is_relayed_a_second_time_within_its_interval_and_no_more() -> None:
+    """Spec 03, section 7.3: the reference holds the second attempt of every lookup back, a second after the first."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, FAR.node_addr)
+    relayed = []
+    for n in range(33):
+        before = rig.counters.req_forwarded
+        rig.request(100 + n, now=n / 4)
+        relayed += [n / 4] * (rig.counters.req_forwarded - before)
+    assert relayed == [0.0, 1.0, 2.0, 4.0, 5.0, 6.0, 8.0]
 
 
 def test_whoever_had_an_answer_may_ask_again_at_once() -> None:

@@ -284,6 +284,24 @@ def test_a_lookup_for_a_vanished_node_fails_after_its_attempts() -> None:
     assert net.routers[0].counters.lookup.req_initiated == 4
 
 
+def test_a_request_that_was_lost_on_its_way_costs_a_second() -> None:
+    """Spec 03, section 7.3: three seconds, where the relays before the loss hold the second attempt back."""
+    net = chain(5)
+    lost: list[bytes] = []
+
+    def loses(sender: int, receiver: int, message: bytes) -> bool:
+        if (sender, receiver, message[0]) == (2, 3, 0x30) and not lost:
+            lost.append(message)
+            return True
+        return False
+
+    net.lost = loses
+    net.routers[0].lookup(net.address(4), net.now)
+    net.run(1.5)
+    assert lost
+    assert CoordinatesLearned(net.address(4), 1472) in net.events[0]
+
+
 def test_a_lookup_learns_the_smallest_link_on_the_way() -> None:
     net = MeshNet(4)
     for n, mtu in ((0, 1472), (1, 1280), (2, 1400)):
