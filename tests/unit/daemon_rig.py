@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 @dataclass
 class Question:
-    """A renewal it started."""
+    """A dial or a renewal it started."""
 
     noise: IkInitiator
     index: bytes
@@ -49,7 +49,7 @@ class Question:
 
 
 class Daemon:
-    """A reference node reduced to one link, which others dial; it takes a `LinkHost`'s place in a `LinkNet`.
+    """A reference node reduced to one link; it takes a `LinkHost`'s place in a `LinkNet`.
 
     It ticks `phase` seconds after every full one, and renews keys `renews_at` seconds old.
     """
@@ -113,6 +113,10 @@ class Daemon:
                 runs += self._established(path, frame, now)
         return runs
 
+    def dial(self, remote: PeerIdentity, path: Path, now: float) -> None:
+        """Once: it repeats nothing of this."""
+        self._ask(remote, path, now)
+
     # -- frames
 
     def say(self, message: bytes, now: float) -> None:
@@ -125,9 +129,11 @@ class Daemon:
         living = [epoch for epoch in (self.current, self.pending, self.previous) if epoch is not None]
         if frame[4:8] not in [epoch.our_index for epoch in living]:
             return []
-        if self.pending is not None and (frame[1] & FLAG_K) != self.k:
-            living.insert(0, self.pending)
-        for epoch in living:
+        # It looks at pending keys only when the K bit is not its own.
+        flipped = (frame[1] & FLAG_K) != self.k
+        for epoch in (self.pending if flipped else None, self.current, self.previous):
+            if epoch is None:
+                continue
             opened = open_run(epoch, [frame])
             if opened.plaintexts:
                 if epoch is self.pending:
@@ -146,9 +152,8 @@ class Daemon:
         if self.current is not None and noise.remote_epoch != self.remote_epoch:
             self._lose()
         if self.current is None:
-            self.remote, self.remote_epoch = noise.remote, noise.remote_epoch
-            self.current, self.first_reply = self._answer(path, message.sender_index, noise, now)
-            self.path, self.since, self.last_heard, self.heartbeat_at = path, now, now, now
+            epoch, self.first_reply = self._answer(path, message.sender_index, noise, now)
+            self._promote(noise, path, epoch, now)
         elif now - self.since < _YOUNG:
             self.outbound += [(path, self.first_reply)] if self.first_reply else []
         elif self.pending is None and not self._stays_initiator():
@@ -176,7 +181,16 @@ class Daemon:
             keys: TransportKeys = question.noise.read_message2(message.noise)
         except NoiseError:
             return
-        self.pending = LinkEpoch(keys, question.index, message.sender_index, True, now)
+        epoch = LinkEpoch(keys, question.index, message.sender_index, True, now)
+        if self.current is None:
+            self._promote(question.noise, path, epoch, now)
+            self.say(Heartbeat().encode(), now)
+        else:
+            self.pending = epoch
+
+    def _promote(self, noise: IkInitiator | IkResponder, path: Path, epoch: LinkEpoch, now: float) -> None:
+        self.remote, self.remote_epoch, self.current = noise.remote, noise.remote_epoch, epoch
+        self.path, self.since, self.last_heard, self.heartbeat_at = path, now, now, now
 
     # -- time
 
@@ -195,14 +209,14 @@ class Daemon:
         if now - self.drain_from >= _DRAIN:
             self.previous = None
         if self.question is None and now - self.answered_at >= _DAMPENING and now - self.since >= self.renews_at:
-            self._ask(now)
+            assert self.remote is not None
+            self._ask(self.remote, self.path, now)
 
-    def _ask(self, now: float) -> None:
-        assert self.remote is not None
-        noise, index = IkInitiator(self.identity, self.remote, self.epoch, self.entropy(32)), self.entropy(4)
+    def _ask(self, remote: PeerIdentity, path: Path, now: float) -> None:
+        noise, index = IkInitiator(self.identity, remote, self.epoch, self.entropy(32)), self.entropy(4)
         frame = Msg1(int.from_bytes(index, "little"), noise.message1()).encode()
         self.question = Question(noise, index, frame, now)
-        self.outbound.append((self.path, frame))
+        self.outbound.append((path, frame))
 
     def _repeat_question(self, now: float) -> None:
         question = self.question

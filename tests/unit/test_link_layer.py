@@ -197,6 +197,75 @@ def test_probing_a_young_link_leaves_both_ends_with_keys_of_one_kind(dialler: in
     assert [host.layer.counters.unknown_index for host in hosts] == [0, 0]
 
 
+def assert_one_way_of_counting(net: LinkNet, a: LinkHost, b: LinkHost) -> None:
+    """Both ends use the same keys and K bit, and their inner clocks began together."""
+    ours, theirs = a.peer(b), b.peer(a)
+    assert int.from_bytes(ours.current.our_index, "little") == theirs.current.their_index
+    assert ours.k_bit == theirs.k_bit
+    assert abs(ours.timestamp(net.now) - theirs.timestamp(net.now)) <= 250
+
+
+@pytest.mark.parametrize("dialler", [0, 1], ids=["the smaller address dialled", "the larger address dialled"])
+@pytest.mark.parametrize("asks", [0, 1], ids=["the smaller one asks", "the larger one asks"])
+def test_whoever_is_asked_for_keys_follows_whoever_asks_however_old_they_take_the_link_to_be(
+    asks: int, dialler: int
+) -> None:
+    """Asked before the thirtieth second and answered after it: a crossing dial by one clock, and none by the other."""
+    net, *hosts = pair(rekey=RekeySettings(enabled=False))
+    net.dial(hosts[dialler], hosts[1 - dialler])
+    net.run(28)
+    asking, asked = hosts[asks], hosts[1 - asks]
+    net.wire = lambda source, target, frame: [] if frame[0] == 1 else [frame]
+    asking.layer._initiator.rekey(asking.peer(asked), net.now)
+    net.run(2.5)
+    net.wire = lambda source, target, frame: [frame]
+    for _ in range(20):
+        net.run(1)
+        exchange(net, *hosts)
+    assert asking.peer(asked).rekeys == asked.peer(asking).rekeys == 1
+    assert_one_way_of_counting(net, *hosts)
+    assert [host.layer.counters.unknown_index for host in hosts] == [0, 0]
+
+
+def test_a_dial_that_is_answered_after_the_keys_were_renewed_changes_nothing() -> None:
+    """The peer, which got our first message and no frame, asked for other keys, and forgets those of its answer."""
+    net, small, large = pair(rekey=RekeySettings(enabled=False))
+    held: list[bytes] = []
+
+    def hold_answers(source: str, target: str, frame: bytes) -> list[bytes]:
+        if source == large.name and frame[0] == 2:
+            held.append(frame)
+            return []
+        return [frame]
+
+    net.wire = hold_answers
+    net.dial(small, large)
+    net.dial(large, small)
+    net.run(11)
+    assert large.peer(small).rekeys
+    net.inject(large.name, small, held[0])
+    for _ in range(20):
+        net.run(1)
+        exchange(net, small, large)
+    assert_one_way_of_counting(net, small, large)
+
+
+def test_who_meets_a_peer_anew_takes_its_k_bit_over() -> None:
+    """The one that did not forget the other takes it for a renewal; a reference would be lost with the next one."""
+    net, small, large = linked()
+    net.run(35)
+    large.layer._table.remove(large.peer(small), "forgotten", redial=False)
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    net.run(2)
+    assert small.peer(large).k_bit == large.peer(small).k_bit == 1
+    assert_one_way_of_counting(net, small, large)
+    small.layer._table.remove(small.peer(large), "forgotten", redial=False)
+    net.dial(small, large)
+    net.run(2)
+    assert_one_way_of_counting(net, small, large)
+    exchange(net, small, large)
+
+
 def test_a_replayed_first_message_makes_no_peer() -> None:
     net, small, large = pair()
     net.dial(small, large)

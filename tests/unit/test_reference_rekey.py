@@ -42,13 +42,18 @@ class OneLost:
 class LinkTalk:
     """A message each way every `STEP`; `gaps` are the longest times in which none arrived, there and back."""
 
-    def __init__(self, rekey: RekeySettings, renews_at: float, we_are: str, phase: float) -> None:
+    def __init__(
+        self, rekey: RekeySettings, renews_at: float, we_are: str, phase: float, they_dial: bool = False
+    ) -> None:
         hosts = [LinkHost(name, seed, MeshSettings(rekey=rekey)) for name, seed in (("h1", 1), ("h2", 2))]
         small, large = sorted(hosts, key=lambda host: host.identity.node_addr)
         self.us, them = (small, large) if we_are == "smaller" else (large, small)
         self.them = Daemon(them, phase, renews_at)
         self.net = LinkNet(self.us, self.them)  # type: ignore[arg-type]
-        self.net.dial(self.us, them)
+        if they_dial:
+            self.them.dial(self.us.identity.peer, (1, self.us.name), self.net.now)
+        else:
+            self.net.dial(self.us, them)
         self.net.settle()
         self.gaps = [0.0, 0.0]
 
@@ -66,6 +71,13 @@ class LinkTalk:
             for way, text, host in ((0, b"\x99there", self.them), (1, b"\x99back", self.us)):
                 silent[way] = 0.0 if text in host.received else silent[way] + STEP
                 self.gaps[way] = max(self.gaps[way], silent[way])
+
+    def fail(self, seconds: float, ways: set[str]) -> None:
+        """Nothing of what leaves those named arrives, until it is over."""
+        self.net.wire = lambda source, _target, frame: [] if source in ways else [frame]
+        self.go_on(seconds)
+        self.net.wire = lambda _source, _target, frame: [frame]
+        self.gaps = [0.0, 0.0]
 
 
 BOTH = RekeySettings(after_secs=45, after_messages=100)
@@ -103,6 +115,44 @@ def test_where_the_reference_renews_nothing_only_its_lost_answer_costs_a_moment(
     answer_lost = wire.lost[0] == 2
     assert talk.them.resets == answer_lost
     assert max(talk.gaps) <= (0.3 if answer_lost else STEP)
+
+
+@pytest.mark.parametrize("they_dial", [True, False], ids=["it dialled", "we dialled"])
+@pytest.mark.parametrize("we_are", ["smaller", "larger"])
+@pytest.mark.parametrize(("start", "end"), [(26, 29), (26, 31), (20, 45)])
+def test_the_keys_that_end_a_silence_are_those_of_both(start: float, end: float, we_are: str, they_dial: bool) -> None:
+    """What asks for a silent peer is answered once the link is 30 s old there, which it may not be yet here.
+
+    The answer is then no crossing dial: whoever went back to the old keys would be deaf when they are forgotten, and
+    whoever kept its K bit with the new ones would be refused at the next renewal (spec 01 sections 5.2 and 7.4).
+    """
+    talk = LinkTalk(BOTH, NEVER, we_are, 0.9375, they_dial)
+    talk.go_on(start)
+    talk.fail(end - start, {talk.us.name, talk.them.name})
+    talk.go_on(0.5)
+    talk.gaps = [0.0, 0.0]
+    talk.go_on(120)
+    assert talk.them.renewals >= 2
+    assert talk.them.resets == 0
+    assert "PeerDown" not in talk.us.names()
+    assert max(talk.gaps) <= STEP
+    assert talk.us.layer.peers[talk.them.identity.node_addr].k_bit == talk.them.k
+
+
+@pytest.mark.parametrize("we_are", ["smaller", "larger"])
+def test_a_reference_that_met_us_anew_and_we_who_did_not_use_the_same_k_bit(we_are: str) -> None:
+    """It did not hear us for long enough to forget us; we heard it all the time, and renew the keys when it stops."""
+    talk = LinkTalk(BOTH, NEVER, we_are, 0.9375)
+    talk.go_on(5)
+    talk.fail(40, {talk.us.name})
+    assert talk.them.resets == 1
+    talk.go_on(10)
+    talk.gaps = [0.0, 0.0]
+    talk.go_on(120)
+    assert talk.them.renewals >= 1
+    assert talk.them.resets == 1
+    assert "PeerDown" not in talk.us.names()
+    assert max(talk.gaps) <= STEP
 
 
 # -- sessions

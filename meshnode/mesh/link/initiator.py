@@ -233,28 +233,18 @@ class Initiator:
                     table.move(peer, path)
                 table.spoke(peer, now)
             peer.last_heard = now
-            self._take_up(peer, epoch, handshake.started, now)
+            table.cut_over(peer, epoch, now)
             table.heartbeat(peer, now)
-        elif table.identity.node_addr < peer.node_addr and not peer.current.initiator:
+        elif self._dials_cross(peer) and table.identity.node_addr < peer.node_addr:
             table.swap(peer, epoch, now)
             table.remember_reply(peer, None)
         else:
             table.keep(peer, epoch, now)
 
-    def _take_up(self, peer: PeerLink, epoch: LinkEpoch, asked_at: float, now: float) -> None:
-        """Use the keys of a rekey as the peer does, which takes one of a young link it dialled for a crossing dial.
-
-        Only a probe of a silent peer can be that early (spec 01 sections 7.4 and 7.5). A peer that never spoke under
-        the present keys has none to go back to.
-        """
-        table, present = self._table, peer.current
-        dialled_us = not present.initiator and not peer.rekeys and present.window.highest >= 0
-        if not dialled_us or asked_at - peer.established_at >= MIN_REKEY_AGE:
-            table.cut_over(peer, epoch, now)
-        elif peer.node_addr < table.identity.node_addr:
-            table.keep(peer, epoch, now)
-        else:
-            table.swap(peer, epoch, now)
+    @staticmethod
+    def _dials_cross(peer: PeerLink) -> bool:
+        """Whether a dial of ours that completes now crossed that of `peer`, which did not renew the keys since."""
+        return not (peer.current.initiator or peer.rekeys or peer.k_bit)
 
     def _resolve_crossing(self, peer: PeerLink, now: float) -> None:
         """Our dial completed while a first message of the peer is answered: the smaller address's handshake survives.

@@ -12,6 +12,7 @@ from meshnode.wire import WireError
 from meshnode.wire.link import (
     DISCONNECT,
     FLAG_CE,
+    FLAG_K,
     FLAG_SP,
     RECEIVER_REPORT,
     SENDER_REPORT,
@@ -221,7 +222,7 @@ class LinkLayer:
         now: float,
     ) -> None:
         if isinstance(owner, Candidate):
-            proved = self._responder.prove(owner, path, now)
+            proved = self._responder.prove(owner, path, flags, now)
             if proved is None:
                 return
             owner = proved
@@ -237,6 +238,8 @@ class LinkLayer:
         if epoch is not owner.current and owner.stays_with(epoch, now):
             self._table.swap(owner, epoch, now)
         if epoch is owner.current:
+            if epoch is not owner.k_from:
+                owner.k_from, owner.k_bit = epoch, flags & FLAG_K
             owner.measurement.spin_received(1 if flags & FLAG_SP else 0, opened.spans[-1].last_counter, now)
         runs.append(tuple.__new__(LinkRun, (owner, opened.plaintexts, ce)))
 

@@ -47,7 +47,7 @@ class PeerLink:
     answer that either. A `busy` one sends many frames; `nudged_at` is when it last stopped and was given a sign of
     life. `refused` counts the frames for its keys that did not open, or came again, since one did. `mtu_limit` is the
     longest frame that gets through, if that is less than the transport promises. With `leads_renewals` it is we who
-    renew the keys.
+    renew the keys. `k_from` is the epoch in which the peer's K bit was seen and taken over.
     """
 
     __slots__ = (
@@ -67,6 +67,7 @@ class PeerLink:
         "inbound",
         "jitter",
         "k_bit",
+        "k_from",
         "last_heard",
         "last_heartbeat",
         "leads_renewals",
@@ -120,6 +121,7 @@ class PeerLink:
         self.draining: list[Draining] = []
         self.handshake_reply: bytes | None = None
         self.k_bit = 0
+        self.k_from: LinkEpoch | None = None
         self.promoted_at = self.established_at = self.session_start = self.last_heard = self.path_heard = now
         self.swapped_at = now
         self.last_heartbeat: float | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from meshnode.identity import PeerIdentity
 from meshnode.noise import IkResponder, NoiseError
 from meshnode.wire import WireError
-from meshnode.wire.link import MSG1_SIZE, Msg1, Msg2
+from meshnode.wire.link import FLAG_K, MSG1_SIZE, Msg1, Msg2
 
 from .admission import INBOUND_HANDSHAKE, Admit
 from .budget import HandshakeBudget
@@ -170,8 +170,8 @@ class Responder:
         table.epochs[index] = (epoch, candidate)
         table.outbound.append((path, reply))
 
-    def prove(self, candidate: Candidate, path: Path, now: float) -> PeerLink | None:
-        """A frame authenticated under `candidate`: it is alive, so act on its handshake.
+    def prove(self, candidate: Candidate, path: Path, flags: int, now: float) -> PeerLink | None:
+        """A frame with `flags` authenticated under `candidate`: it is alive, so act on its handshake.
 
         Returns the peer the frame belongs to, or None when there is no room for another one.
         """
@@ -183,7 +183,7 @@ class Responder:
             return None
         table.candidates.take(candidate)
         if peer is not None and peer.remote_epoch == candidate.remote_epoch:
-            self._join(peer, candidate, now)
+            self._join(peer, candidate, flags, now)
         else:
             if peer is not None:
                 table.remove(peer, "restarted", redial=False)
@@ -194,12 +194,15 @@ class Responder:
             table.remember_reply(peer, candidate)
         return peer
 
-    def _join(self, peer: PeerLink, candidate: Candidate, now: float) -> None:
-        """The proved handshake is of a live peer: a crossing dial or a rekey."""
+    def _join(self, peer: PeerLink, candidate: Candidate, flags: int, now: float) -> None:
+        """The proved handshake is of a live peer: a crossing dial or a rekey.
+
+        Our clock cannot tell these apart: the peer may have begun to count, or asked, seconds earlier. Its K bit can,
+        which toggles with a rekey only.
+        """
         table = self._table
-        crossing = (
-            peer.current.initiator and not peer.rekeys and candidate.created - peer.established_at < MIN_REKEY_AGE
-        )
+        young = candidate.created - peer.established_at < MIN_REKEY_AGE
+        crossing = young and peer.current.initiator and not peer.rekeys and flags & FLAG_K == peer.k_bit
         if not crossing:
             peer.answered_rekey_at = now
             peer.leads_renewals = False
