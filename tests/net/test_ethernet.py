@@ -233,15 +233,17 @@ def wired(lab: Lab) -> tuple[Host, Host]:
     return left, right
 
 
-def _open(host: Host, kind: type[BatchPort | PlainPort], stack: ExitStack) -> tuple[PacketPort, Interface]:
+def _open(
+    host: Host, kind: type[BatchPort | PlainPort], stack: ExitStack, ethertype: int = 0x2121
+) -> tuple[PacketPort, Interface]:
     system = KernelPackets()
     with host.inside():
         links = system.links()
         stack.callback(links.close)
         interface = links.look_up("eth0")
         assert interface is not None
-        opened = packet_socket.open_socket("eth0", 0x2121, 1 << 20, 1 << 20, lambda text: None)
-    port = kind(opened, interface, 0x2121)
+        opened = packet_socket.open_socket("eth0", ethertype, 1 << 20, 1 << 20, lambda text: None)
+    port = kind(opened, interface, ethertype)
     stack.callback(port.close)
     return port, interface
 
@@ -299,3 +301,20 @@ def test_the_filter_lets_in_only_what_is_for_us(wired: tuple[Host, Host], kind: 
         throw(beacon, interface.mac)
         throw(enclose([b"to us"]) + bytes(38), interface.mac)
         assert _collect(port, 3) == [beacon, beacon, enclose([b"to us"]) + bytes(38)]
+
+
+@pytest.mark.parametrize("kind", [BatchPort, PlainPort])
+def test_an_ethertype_of_two_unlike_bytes_is_on_the_wire_as_configured(
+    wired: tuple[Host, Host], kind: type[BatchPort | PlainPort]
+) -> None:
+    """Spec 04, sections 11 and 15: the usual one reads the same in either order of bytes, and hides the mistake."""
+    with ExitStack() as stack:
+        watcher = stack.enter_context(wired[1].socket(socket.AF_PACKET, socket.SOCK_RAW))
+        watcher.bind(("eth0", 3))  # ETH_P_ALL
+        watcher.settimeout(2)
+        (left, _), (right, interface) = (_open(host, kind, stack, 0x2122) for host in wired)
+        left.send(interface.mac, memoryview(enclose([b"to us"])), [8])
+        frames = iter(lambda: watcher.recv(2048), b"")
+        header = next(frame[:14] for frame in frames if b"to us" in frame)
+        assert header[:6] + header[12:] == interface.mac + b"\x21\x22"
+        assert _collect(right, 1) == [enclose([b"to us"])]

@@ -261,6 +261,13 @@ def test_one_burst_is_bounded() -> None:
     assert rig.host.bursts == 1
 
 
+def test_a_station_is_named_by_numbers_whatever_letters_they_spell() -> None:
+    """Spec 04, section 1.1: the reference shows these six bytes as a word."""
+    rig = EthernetRig()
+    rig.arrive(b"frame", mac=b"beacon")
+    assert rig.host.runs == [("eth0/62:65:61:63:6f:6e", [b"frame"])]
+
+
 def test_what_lies_about_its_length_is_counted() -> None:
     rig = EthernetRig()
     rig.port.arrive(b"\0\6\0short", PEER)

@@ -6,6 +6,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IResolverSimple
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from meshnode.transports.interfaces import IConnectionTransport, TransportError
@@ -96,6 +99,31 @@ def test_a_path_that_went_dead_is_found_out_by_the_system(reactor: JumpingReacto
         assert not keepalive or opened.getsockopt(socket.IPPROTO_TCP, TCP_KEEPIDLE) == keepalive
         assert opened.getsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT) == USER_TIMEOUT_SECS * 1000
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_connection_dialled_by_name_goes_by_that_name(reactor: JumpingReactor) -> None:
+    """Spec 04, sections 4.2 and 15: whoever asks for it by the configured text would miss it under another."""
+    reactor.installResolver(LoopbackNames())
+    left, right = Station(reactor), Station(reactor)
+    name = right.address.replace("127.0.0.1", "node.example.org")
+    left.transport.connect(name)
+    reactor.until(lambda: left.host.events)
+    assert left.host.events == [("connected", name)]
+    assert left.transport.is_connected(name)
+    assert left.transport.connections() == [name]
+    left.emit(name, [MESSAGE1])
+    reactor.until(lambda: right.host.frames)
+    right.emit(right.host.runs[0][0], [MESSAGE1])
+    reactor.until(lambda: left.host.frames)
+    assert left.host.runs == [(name, [MESSAGE1])]
+
+
+@implementer(IResolverSimple)
+class LoopbackNames:
+    """Every name is this machine's."""
+
+    def getHostByName(self, name: str, timeout: object = ()) -> Deferred[str]:
+        return succeed("127.0.0.1")
 
 
 def test_a_second_connect_changes_nothing(reactor: JumpingReactor, pair: tuple[Station, Station]) -> None:
