@@ -173,9 +173,12 @@ class Ipv6Adapter:
             self.counters.unreachable_sent += 1
             self._sink.write([error])
 
-    def packet_too_big(self, packet: bytes, mtu: int) -> None:
-        """Tell the host that its `packet` exceeds `mtu` bytes of IPv6, where ICMPv6 and the rate limit allow (11.6)."""
-        if not self._limiter.charge(packet[8:24], self._clock()):
+    def packet_too_big(self, packet: bytes, mtu: int, limited: bool = True) -> None:
+        """Tell the host that its `packet` exceeds `mtu` bytes of IPv6, where ICMPv6 and the rate limit allow (11.6).
+
+        What is told once, and is not `limited`, would otherwise be held back for good.
+        """
+        if limited and not self._limiter.charge(packet[8:24], self._clock()):
             self.counters.too_big_limited += 1
             return
         error = packet_too_big(packet, mtu)

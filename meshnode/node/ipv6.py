@@ -96,7 +96,7 @@ class Ipv6Service:
         packet, mtu = self._long.get(destination), effective_ipv6_mtu(frame_mtu)
         if packet is not None and len(packet) > mtu and self.adapter is not None:
             del self._long[destination]
-            self.adapter.packet_too_big(packet, mtu)
+            self.adapter.packet_too_big(packet, mtu, limited=False)
 
     def _fitting(self, packets: list[bytes], mtu: int) -> list[bytes]:
         """The packets of at most `mtu` bytes; the senders of the others learn the limit."""

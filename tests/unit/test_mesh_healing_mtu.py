@@ -63,6 +63,19 @@ def test_a_sender_that_waits_is_told_at_once_and_once() -> None:
     assert a.icmp() == [(2, 0)]
 
 
+def test_every_stalled_transfer_over_a_path_that_got_narrow_is_told() -> None:
+    """All at the same moment, and all packets come from the one address of this host."""
+    net = started()
+    a, others = net["a"], [net["b"], net["c"]]
+    for other in others:
+        a.send(other, b"." * (FULL - 40))
+    net.run(1)
+    assert a.icmp() == []
+    for other in others:
+        a.node.path_mtus.clamp(other.identity.node_addr, 1400)
+    assert [(error[40], error[8:24]) for error in a.stack.packets] == [(2, other.identity.ipv6) for other in others]
+
+
 def test_what_is_remembered_of_long_packets_is_bounded() -> None:
     net = started()
     service = net["a"].node.ipv6
