@@ -192,6 +192,25 @@ def test_a_lost_message3_is_repeated(trio: tuple[Net, Node, Node]) -> None:
     assert a.session(b).rekey.message3 is None
 
 
+def test_message3_is_repeated_after_our_own_cutover(trio: tuple[Net, Node, Node]) -> None:
+    """Nothing that we send opens until one arrives, and by then we may use the new keys for long (section 7.5)."""
+    net, a, b = trio
+    net.lose = lambda source, message: message[0] & 15 == MSG3
+    start_rekey(a, b)
+    chat(net, a, b, 2.5)
+    assert a.session(b).k
+    assert not b.session(a).k
+    a.session(b).patience = 1000.0
+    setups = a.phases().count(SETUP)
+    net.lose = lambda source, message: False
+    chat(net, a, b, 1)
+    sent, arrived = chat(net, a, b, 3)
+    assert sent == arrived
+    assert b.session(a).k
+    assert a.session(b).rekey.message3 is None
+    assert a.phases().count(SETUP) == setups
+
+
 def test_copies_of_message3_double_their_gaps_and_end(trio: tuple[Net, Node, Node]) -> None:
     net, a, b = trio
     a.sent.clear()
