@@ -12,6 +12,7 @@ from typing import ClassVar
 from zope.interface import implementer
 
 from meshnode.identity import Identity, PeerIdentity
+from meshnode.ipv6.fragment import Fragmenter
 from meshnode.mesh.link import (
     LINK_DEAD,
     DialFailed,
@@ -129,7 +130,12 @@ class Node(TransportEvents):
             identity.node_addr, self.links, self.router, self.transports, settings, self._deliver
         )
         self.ipv6 = Ipv6Service(
-            self.sessions, self.transports, self._originate, self._open_session, world.clock.seconds
+            self.sessions,
+            self.transports,
+            self._originate,
+            self._open_session,
+            world.clock.seconds,
+            Fragmenter(int.from_bytes(startup_epoch[:4], "big")),
         )
         self.ports: dict[int, PortService] = {SHIM_PORT: self.ipv6.deliver}
         self.names = Names(world.hosts, self.links, self.sessions)

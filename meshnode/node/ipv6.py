@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from meshnode.ipv6.adapter import Ipv6Adapter, shim_payloads
 from meshnode.ipv6.counters import TunCounters
+from meshnode.ipv6.fragment import SMALLEST_MTU, Fragmenter
 from meshnode.ipv6.mss import effective_ipv6_mtu
 from meshnode.mesh.session import Delivery, Queued, SessionLayer
 
@@ -13,7 +14,6 @@ from .transports import TransportTable
 
 SHIM_PORT = 256
 MAX_LONG = 64
-_SMALLEST_MTU = 1280  # of any IPv6 path: nobody can be told to send less
 
 Originate = Callable[[bytes, list[bytes], float], bool]
 """`originate(destination, messages, now)` sends session messages; False when there is no route."""
@@ -32,6 +32,7 @@ class Ipv6Service:
         originate: Originate,
         open_session: Open,
         clock: Callable[[], float],
+        fragmenter: Fragmenter,
     ) -> None:
         self.adapter: Ipv6Adapter | None = None
         self.interface = TunCounters()
@@ -41,6 +42,7 @@ class Ipv6Service:
         self._originate = originate
         self._open = open_session
         self._clock = clock
+        self._fragmenter = fragmenter
         self._long: dict[bytes, bytes] = {}  # the last long packet for each of some mesh addresses
 
     # -- from the host
@@ -58,7 +60,7 @@ class Ipv6Service:
         if session is not None and session.path_mtu.current < limit:
             limit = session.path_mtu.current
         longest, mtu = max(packets, key=len), effective_ipv6_mtu(limit)
-        if len(longest) > _SMALLEST_MTU:
+        if len(longest) > SMALLEST_MTU:
             self._remember(destination, longest)
         if len(longest) > mtu:
             packets = self._fitting(packets, mtu)
@@ -96,15 +98,21 @@ class Ipv6Service:
         packet, mtu = self._long.get(destination), effective_ipv6_mtu(frame_mtu)
         if packet is not None and len(packet) > mtu and self.adapter is not None:
             del self._long[destination]
-            self.adapter.packet_too_big(packet, mtu, limited=False)
+            self.adapter.packet_too_big(packet, max(mtu, SMALLEST_MTU), limited=False)
 
     def _fitting(self, packets: list[bytes], mtu: int) -> list[bytes]:
-        """The packets of at most `mtu` bytes; the senders of the others learn the limit."""
-        if self.adapter is not None:
-            for packet in packets:
-                if len(packet) > mtu:
-                    self.adapter.packet_too_big(packet, mtu)
-        return [packet for packet in packets if len(packet) <= mtu]
+        """The same in packets of at most `mtu` bytes: in fragments, or left out if their senders can send less."""
+        fitting: list[bytes] = []
+        for packet in packets:
+            if len(packet) <= mtu:
+                fitting.append(packet)
+                continue
+            fragments = self._fragmenter.split(packet, mtu) if len(packet) <= SMALLEST_MTU else []
+            if fragments:
+                fitting += fragments
+            elif self.adapter is not None:
+                self.adapter.packet_too_big(packet, max(mtu, SMALLEST_MTU))
+        return fitting
 
     def _unreachable(self, packets: list[bytes]) -> None:
         if self.adapter is not None:

@@ -8,6 +8,8 @@ from random import Random
 from struct import Struct
 from typing import Protocol
 
+from meshnode.ipv6.fragment import Reassembler
+
 from .clock import VirtualClock
 from .machine import Machine
 from .scenario import TrafficSpec
@@ -161,9 +163,13 @@ class Receiver:
         self._traffics = traffics
         self._clock = clock
         self._complain = complain
+        self._reassembler = Reassembler()
 
-    def receive(self, machine: Machine, packet: bytes) -> None:
-        """A host got `packet`: a delivery, or an ICMPv6 error about a packet of its own."""
+    def receive(self, machine: Machine, fragment: bytes) -> None:
+        """A host got a packet or the fragment of one: a delivery, or an ICMPv6 error about a packet of its own."""
+        packet = self._reassembler.add(fragment)
+        if packet is None:
+            return
         if packet[6] == _ICMPV6:
             self._error(packet)
             return

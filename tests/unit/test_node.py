@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshnode.identity import Identity
+from meshnode.ipv6.fragment import Reassembler
 from meshnode.mesh.settings import MeshSettings, RekeySettings
 from meshnode.node.peering import DialError, PeerAddress, PeerConfig
 from meshnode.transports.memory import LinkQuality
@@ -123,6 +124,26 @@ def test_an_oversize_packet_goes_nowhere_when_the_answer_is_held_back() -> None:
     packet = a.send(b, bytes(fits))
     net.run(0.5)
     assert b.stack.packets == [packet]
+
+
+@pytest.mark.parametrize("mtu", [256, 1280, 1356])
+def test_what_every_ipv6_path_has_to_carry_arrives_in_fragments_where_frames_are_small(mtu: int) -> None:
+    """A kernel that is told of less than 1280 bytes goes on as before, so it is no use telling it."""
+    net, a, b = pair()
+    pass_both_ways(net, a, b)
+    session = a.node.sessions.established(b.identity.node_addr)
+    assert session is not None
+    session.path_mtu.seed(mtu)
+    a.stack.packets.clear()
+    b.stack.packets.clear()
+    packet = a.send(b, bytes(range(256)) * 4 + bytes(1280 - 40 - 1024))
+    net.run(0.5)
+    assert a.icmp() == []
+    assert max(map(len, b.stack.packets)) <= mtu - 77
+    reassembler = Reassembler()
+    assert [reassembler.add(part) for part in b.stack.packets][-1] == packet
+    a.send(b, bytes(1280 - 40 + 1))
+    assert [int.from_bytes(error[44:48], "big") for error in a.stack.packets] == [1280]
 
 
 @pytest.mark.parametrize("length", [3, 5])
