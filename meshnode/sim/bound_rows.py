@@ -95,7 +95,7 @@ STRANGERS = (
 
 LINKS = (
     Row(
-        ("links._table.peers", "links._table.by_path", "links._table.replies", "router.neighbours", "router._measured"),
+        ("links._table.peers", "links._table.by_path", "links._table.replies", "router.neighbours", "router._judged"),
         "peers",
         "`node.limits.max_peers`",
         _peers,
@@ -260,7 +260,11 @@ ROUTING = (
         "`lookup.req_forward_rate_limited`",
     ),
     Row(
-        ("router.lookups._forward_limit._repeats._admitted", "router.signals._intervals._admitted"),
+        (
+            "router.lookups._forward_limit._repeats._admitted",
+            "router.lookups._forward_limit._seconds._admitted",
+            "router.signals._intervals._admitted",
+        ),
         "when something was last relayed or signalled",
         "4,096",
         at_most(4096),
