@@ -22,6 +22,12 @@ FILTER_BITS = 8192
 HASH_COUNT = 5
 SIZE_CLASS = 1
 FILTER_FRAME_SIZE = 1071
+COMMON_CAP = 0.2
+"""The false positive rate beyond which peers refuse a filter, unless they are configured otherwise."""
+
+SMALL_MESH = 1000
+"""Half of the members that a filter can hold: beside so few, children that claim the rest are not believed."""
+
 _SEEDS = Struct("<QQ")
 
 
@@ -68,6 +74,11 @@ def estimated_members(bits: int, max_fpr: float = 1.0, hash_count: int = HASH_CO
     return -(FILTER_BITS / hash_count) * log(1.0 - bits.bit_count() / FILTER_BITS)
 
 
+def _is_small(bits: int) -> bool:
+    members = estimated_members(bits, COMMON_CAP)
+    return members is not None and members < SMALL_MESH
+
+
 @dataclass(slots=True)
 class BloomCounters:
     """Named as published (spec 03 section 13). `non_v1` stays 0: the codec already refuses other sizes."""
@@ -95,6 +106,7 @@ class FilterExchange:
     __slots__ = (
         "_hold_back",
         "_is_tree_peer",
+        "_me",
         "_neighbours",
         "_own",
         "_refused",
@@ -115,6 +127,7 @@ class FilterExchange:
         refused: Refusals | None = None,
     ) -> None:
         self._refused = refused or Refusals()
+        self._me = own
         self._own = member_mask(own)
         self._settings = settings
         self._neighbours = neighbours
@@ -176,7 +189,34 @@ class FilterExchange:
         for address, bits in reversed(contributions):
             result[address] = unions.pop() | rest
             rest |= bits
+        for address, bits in result.items():
+            if false_positive_rate(bits) > COMMON_CAP:
+                result[address] = self._without_the_greediest(address, dict(contributions)) or bits
         return result
+
+    def _without_the_greediest(self, target: NodeAddr, claims: dict[NodeAddr, int]) -> int | None:
+        """What lies behind the others, less the children that claim the most; None if that is still a large mesh.
+
+        Everybody would refuse the whole, and what came behind us from then on could not be found: a single child that
+        claims as much as is believed would hide the newcomers of all others. It stands for itself alone instead.
+        """
+        claims.pop(target, None)
+        children = [address for address in claims if self._is_child(address)]
+        rest = self._own
+        for address in children:
+            rest |= member_mask(address)
+        for address in claims.keys() - children:
+            rest |= claims[address]
+        if not _is_small(rest):
+            return None
+        for bits in sorted((claims[address] for address in children), key=int.bit_count):
+            if _is_small(rest | bits):
+                rest |= bits
+        return rest
+
+    def _is_child(self, address: NodeAddr) -> bool:
+        position = self._neighbours[address].position
+        return position is not None and position.parent == self._me
 
     def mark_all(self) -> None:
         """Send everybody a fresh filter, changed or not."""

@@ -18,7 +18,7 @@ from meshnode.mesh.bloom import (
     member_mask,
     power,
 )
-from meshnode.mesh.neighbour import Neighbour, Neighbours, Refusals
+from meshnode.mesh.neighbour import Neighbour, Neighbours, Position, Refusals
 from meshnode.mesh.settings import BloomSettings
 from meshnode.wire.bloom import FilterAnnounce
 from tests.unit.mesh_rig import VECTORS, addr, identity
@@ -54,6 +54,9 @@ class Exchange:
             lambda peer, message: self.sent.append((peer, FilterAnnounce.parse(message[1:]))),
             self.refused,
         )
+
+    def child(self, peer: bytes) -> None:
+        self.neighbours[peer].position = Position(1, 0, ME, [], [peer, ME])
 
     def receive(self, peer: bytes, bits: int, sequence: int = 1, hash_count: int = 5) -> bool:
         body = FilterAnnounce(sequence, hash_count, 1, bits.to_bytes(1024, "little")).encode()[1:]
@@ -111,6 +114,28 @@ def test_split_horizon_and_tree_peers_only() -> None:
         bits = exchange.filters.outgoing()[addr(expected["target"])]
         assert bits == filter_of(addr(member) for member in expected["members"])
         assert sha256(bits.to_bytes(1024, "little")).hexdigest() == expected["filter_sha256"]
+
+
+def test_of_children_that_claim_too_much_together_the_small_ones_are_passed_on() -> None:
+    exchange = Exchange([addr(n) for n in range(1, 5)], [addr(n) for n in range(1, 4)])
+    greedy = member_mask(addr(2)) | ((1 << 5900) - 1)
+    honest = [filter_of(map(addr, members)) for members in ((1, 11, 12), (3, *range(20, 60)))]
+    for number, claim in enumerate((honest[0], greedy, honest[1]), 1):
+        exchange.child(addr(number))
+        assert exchange.receive(addr(number), claim)
+    outgoing = exchange.filters.outgoing()
+    assert outgoing[addr(4)] == filter_of([ME, addr(2)]) | honest[0] | honest[1]
+    assert outgoing[addr(2)] == member_mask(ME) | honest[0] | honest[1]
+
+
+def test_a_mesh_that_is_too_large_for_filters_is_told_as_it_is() -> None:
+    """Whoever refuses that keeps the last one that was not too full, which is more than the rest of this one."""
+    exchange = Exchange([addr(n) for n in range(1, 4)], [addr(1), addr(2)])
+    claims = [filter_of(n.to_bytes(16, "big") for n in members) for members in (range(2000), range(5000, 5900))]
+    for number, claim in enumerate(claims, 1):
+        assert exchange.receive(addr(number), claim)
+    exchange.child(addr(2))
+    assert exchange.filters.outgoing()[addr(3)] == member_mask(ME) | claims[0] | claims[1]
 
 
 def test_mesh_size_counts_the_union_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from random import Random
 
 import pytest
 
@@ -338,6 +339,32 @@ def test_a_neighbour_that_makes_answers_up_hides_nobody() -> None:
     net.run(5)
     assert net.routers[asker].lookups.counters.resp_proof_failed == 1
     assert net.events[asker] == [CoordinatesLearned(net.address(target), 1472)]
+
+
+@pytest.mark.parametrize("liars", [(4,), (4, 5)], ids=["one", "two"])
+def test_children_that_claim_all_that_is_believed_hide_no_newcomers(liars: tuple[int, ...]) -> None:
+    """Spec 03, section 5.6: with the claims of others they make a filter that everybody refuses."""
+    net = MeshNet(8)
+    for a, b in ((0, 1), (1, 2), (2, 3), (2, 4), (2, 5)):
+        net.link(a, b)
+    net.run(20)
+    net.lost = lambda sender, receiver, message: sender in liars and message[0] == 0x20
+    bits = made_up(5936 if len(liars) == 1 else 4500, net.random)
+    for liar, claim in zip(liars, (bits, made_up(4500, net.random)), strict=False):
+        message = FilterAnnounce(1 << 40, 5, 1, claim.to_bytes(1024, "little")).encode()
+        net.routers[2].message(net.address(liar), message[0], message[1:], net.now, net.wall)
+    assert net.routers[2].filters.counters.fill_exceeded == 0
+    net.run(5)
+    net.link(3, 6)
+    net.link(1, 7)
+    net.run(10)
+    assert [router.filters.counters.fill_exceeded for router in net.routers] == [0] * 8
+    assert_everybody_found(net, [0, 1, 2, 3, 6, 7])
+
+
+def made_up(count: int, random: Random) -> int:
+    """A filter with so many bits, of nobody in particular."""
+    return sum(1 << position for position in random.sample(range(8192), count))
 
 
 def test_measured_costs_move_a_node_to_the_better_parent() -> None:
