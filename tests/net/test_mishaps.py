@@ -127,6 +127,7 @@ def test_a_socket_that_somebody_else_left_is_told_in_one_line(lab: Lab) -> None:
     (line,) = [line for line in node.log().splitlines() if words in line]
     assert str(node.control_socket) in line
     assert "Permission denied" in line
+    wait_until(lambda: "FIPS running" in node.log(), 15, "it runs, and answers signals")
     assert "Traceback" not in node.log()
     assert node.stop() == 0
     assert node.control_socket.exists()
