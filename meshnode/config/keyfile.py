@@ -82,8 +82,10 @@ class KeyFiles:
 
     def _read_key_text(self) -> tuple[str | None, list[str]]:
         try:
-            with open(self.key, "rb", opener=lambda path, flags: self._open(path, flags, 0)) as stream:
+            with open(self.key, "rb", opener=lambda path, flags: self._open(path, flags | os.O_NONBLOCK, 0)) as stream:
                 mode = os.fstat(stream.fileno()).st_mode
+                if not stat.S_ISREG(mode):  # a pipe would have us wait for whoever writes into it
+                    self._unreadable("it is not a regular file")
                 content = stream.read(_LONGEST_KEY_FILE)
             return content.decode().strip(), self._mode_warnings(mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -112,9 +114,13 @@ class KeyFiles:
 
     def write(self, identity: Identity) -> None:
         """Make the directory and write both files."""
+        self.write_secret(identity)
+        self.write_public(identity)
+
+    def write_secret(self, identity: Identity) -> None:
+        """Make the directory and write the key file."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_secret(self.key, f"{identity.nsec}\n")
-        self.write_public(identity)
 
     def write_public(self, identity: Identity) -> None:
         """Write the public file; the mode of an existing one is left alone."""
@@ -234,22 +240,27 @@ def _persistent(files: KeyFiles, entropy: Callable[[int], bytes]) -> Resolved:
         return _generated(files, entropy)
     identity, warnings = found
     files.forget_note()
-    try:
-        files.write_public(identity)
-    except OSError as error:
-        warnings.append(_write_failure(files.public, error))
-    return Resolved(identity, IdentitySource.KEY_FILE, warnings)
+    return Resolved(identity, IdentitySource.KEY_FILE, [*warnings, *_public_written(files, identity)])
 
 
 def _generated(files: KeyFiles, entropy: Callable[[int], bytes]) -> Resolved:
     identity = Identity.generate(entropy)
     try:
-        files.write(identity)
+        files.write_secret(identity)
     except OSError as error:
         warning = f"{_write_failure(files.key, error)}; the npub changes at every start until this is mended"
         return Resolved(identity, IdentitySource.EPHEMERAL, [warning])
     files.forget_note()
-    return Resolved(identity, IdentitySource.GENERATED, [])
+    return Resolved(identity, IdentitySource.GENERATED, _public_written(files, identity))
+
+
+def _public_written(files: KeyFiles, identity: Identity) -> list[str]:
+    """Write the public file, without which a node with its key lacks nothing; returns the warnings."""
+    try:
+        files.write_public(identity)
+    except OSError as error:
+        return [_write_failure(files.public, error)]
+    return []
 
 
 def _ephemeral(files: KeyFiles, entropy: Callable[[int], bytes]) -> Resolved:

@@ -157,6 +157,11 @@ def test_a_directory_in_the_place_of_the_key_file_is_fatal(directory: Directory)
     assert str(directory.refusal(persistent=True)).endswith("Is a directory (os error 21)")
 
 
+def test_a_pipe_in_the_place_of_the_key_file_is_fatal_and_not_waited_for(directory: Directory) -> None:
+    os.mkfifo(directory.key)
+    assert str(directory.refusal(persistent=True)).endswith("fips.key: it is not a regular file")
+
+
 def test_a_key_file_that_may_not_be_read_is_fatal(directory: Directory) -> None:
     directory.set_key()
     refused = failing(errno.EACCES, lambda path, flags: path.endswith("fips.key"))
@@ -200,6 +205,14 @@ def test_a_new_key_that_cannot_be_saved_is_used_for_this_start(directory: Direct
     assert f"(os error {number})" in warning
     assert "changes at every start" in warning
     assert directory.names() == []
+
+
+def test_a_new_key_is_kept_although_its_public_file_cannot_be_written(directory: Directory) -> None:
+    directory.public.mkdir()
+    resolved = directory.resolve(persistent=True)
+    assert resolved.source is IdentitySource.GENERATED
+    assert resolved.warnings == [f"failed to write key file {directory.public}: Is a directory (os error 21)"]
+    assert directory.resolve(persistent=True).identity.npub == resolved.identity.npub
 
 
 def test_a_directory_that_cannot_be_made_is_no_reason_to_stop(tmp_path: Path) -> None:
