@@ -200,14 +200,25 @@ def test_one_destination_too_many_is_refused_until_another_leaves() -> None:
     assert len(queues) == 2
 
 
-def test_a_queue_ages_from_its_last_item() -> None:
+def test_a_queue_goes_when_nothing_is_added_for_its_age() -> None:
     queues: PendingQueues[int] = PendingQueues(4, 4)
     queues.add(b"a", 1, 0.0)
-    queues.add(b"b", 2, 5.0)
-    queues.add(b"a", 3, 10.0)
-    assert queues.expire(19.9) == []
-    assert queues.expire(20.0) == [(b"b", [2])]
-    assert queues.expire(25.0) == [(b"a", [1, 3])]
+    queues.add(b"a", 2, 0.0)
+    queues.add(b"b", 3, 5.0)
+    assert queues.expire(14.9) == []
+    assert queues.expire(15.0) == [(b"a", [1, 2])]
+    assert queues.expire(20.0) == [(b"b", [3])]
+    assert len(queues) == 0
+
+
+def test_who_goes_on_adding_learns_that_the_others_waited_in_vain() -> None:
+    queues: PendingQueues[int] = PendingQueues(4, 4)
+    given_up = []
+    for second in range(32):
+        queues.add(b"a", second, float(second))
+        given_up += [(second, items) for _, items in queues.expire(float(second))]
+    assert given_up == [(15, [12, 13, 14]), (30, [27, 28, 29])]
+    assert queues.take(b"a") == [30, 31]
 
 
 # Anything from anybody

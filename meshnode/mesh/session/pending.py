@@ -11,18 +11,22 @@ MAX_AGE = 15.0
 
 
 class _Queue(Generic[Item]):
-    __slots__ = ("items", "last_added")
+    __slots__ = ("items", "last_added", "since")
 
     def __init__(self, bound: int, now: float) -> None:
         self.items: deque[Item] = deque(maxlen=bound)
-        self.last_added = now
+        self.last_added = self.since = now
+
+    def take_all_but_last(self, now: float) -> list[Item]:
+        """Give up what waits, except for the item that shows that somebody goes on asking."""
+        self.since = now
+        return [self.items.popleft() for _ in range(len(self.items) - 1)]
 
 
 class PendingQueues(Generic[Item]):
     """One bounded queue per destination, a bounded number of destinations, and an age nothing outlives.
 
-    A full queue loses its oldest item; a destination too many loses the item offered. `max_age` is in seconds since
-    the last item was added. `queues` is for a look whether anything waits at all, which every burst takes.
+    A full queue loses its oldest item; a destination too many loses the item offered. `queues` is for a look whether anything waits at all, which every burst takes.
     """
 
     __slots__ = ("max_age", "max_destinations", "per_destination", "queues")
@@ -67,6 +71,14 @@ class PendingQueues(Generic[Item]):
         return [] if queue is None else list(queue.items)
 
     def expire(self, now: float) -> list[tuple[bytes, list[Item]]]:
-        """Remove and return the queues nothing was added to for `max_age` seconds."""
+        """Remove and return what waited in vain: whole queues that nothing was added to for `max_age` seconds.
+
+        A sender that never pauses, as `ping` does, has to learn of it, too: of a queue that is being added to, all but
+        the last item go every `max_age` seconds.
+        """
         old = [remote for remote, queue in self.queues.items() if now - queue.last_added >= self.max_age]
-        return [(remote, self.take(remote)) for remote in old]
+        given_up = [(remote, self.take(remote)) for remote in old]
+        for remote, queue in self.queues.items():
+            if now - queue.since >= self.max_age and (items := queue.take_all_but_last(now)):
+                given_up.append((remote, items))
+        return given_up
