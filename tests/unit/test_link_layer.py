@@ -382,6 +382,29 @@ def test_an_idle_link_stays_up() -> None:
     exchange(net, small, large)
 
 
+def test_a_peer_that_answers_handshakes_and_says_nothing_is_no_peer_for_long() -> None:
+    """As a release before 0.4 that has no room: it answers, also each probe of ours, and forgets us (section 7.1)."""
+    net, small, large = pair()
+    net.wire = lambda source, target, frame: [frame] if source == small.name or frame[0] == 2 else []
+    net.dial(small, large)
+    net.run(17)
+    assert small.peer(large).distrusted
+    net.run(14)
+    (_, down) = small.events
+    assert isinstance(down, PeerDown)
+    assert down.redial
+
+
+def test_a_peer_that_goes_on_answering_handshakes_and_nothing_else_is_declared_dead() -> None:
+    net, small, large = linked()
+    net.run(40)
+    net.wire = lambda source, target, frame: [frame] if source == small.name or frame[0] == 2 else []
+    net.run(8)
+    assert small.peer(large).distrusted
+    net.run(30)
+    assert small.names() == ["PeerUp", "PeerDown"]
+
+
 def test_disconnect_removes_the_peer_on_both_sides() -> None:
     net, small, large = linked()
     small.layer.disconnect(small.peer(large), DisconnectReason.CONFIGURATION_CHANGE, net.now)

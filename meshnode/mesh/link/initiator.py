@@ -227,12 +227,14 @@ class Initiator:
             # The other side waits for a first frame before it takes us for alive.
             table.heartbeat(peer, now)
         elif handshake.peer is peer:
-            if peer.doubtful:
-                if path != peer.path:
-                    # Only the peer can have answered, just now, and nothing else reaches it: it is there.
-                    table.move(peer, path)
-                table.spoke(peer, now)
-            peer.last_heard = now
+            if peer.doubtful and path != peer.path:
+                # Only the peer can have answered, just now, and nothing else reaches it: it is there.
+                table.move(peer, path)
+            if peer.speaks:
+                # One answer is a sign of life. Another, and not a frame since, comes of somebody who forgets it at once.
+                if peer.doubtful:
+                    table.spoke(peer, now)
+                peer.last_heard = now
             table.cut_over(peer, epoch, now)
             table.heartbeat(peer, now)
         elif self._dials_cross(peer) and table.identity.node_addr < peer.node_addr:

@@ -180,6 +180,11 @@ class PeerLink:
             return False
         return now - self.swapped_at >= _SWAP_PATIENCE
 
+    @property
+    def speaks(self) -> bool:
+        """Whether a frame under the present keys was heard."""
+        return self.k_from is self.current
+
     def is_silent(self, now: float) -> bool:
         """Whether a link that should speak has not, for longer than its own rhythm and round trip explain."""
         return now - self.last_heard >= self.trust.patience(self.measurement.srtt_ms)
