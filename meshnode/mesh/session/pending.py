@@ -26,7 +26,8 @@ class _Queue(Generic[Item]):
 class PendingQueues(Generic[Item]):
     """One bounded queue per destination, a bounded number of destinations, and an age nothing outlives.
 
-    A full queue loses its oldest item; a destination too many loses the item offered. `queues` is for a look whether anything waits at all, which every burst takes.
+    A full queue loses its oldest item; a destination too many loses the item offered. `queues` is for a look whether
+    anything waits at all, which every burst takes.
     """
 
     __slots__ = ("max_age", "max_destinations", "per_destination", "queues")
