@@ -231,7 +231,7 @@ class Initiator:
                 # Only the peer can have answered, just now, and nothing else reaches it: it is there.
                 table.move(peer, path)
             if peer.speaks:
-                # One answer is a sign of life. Another, and not a frame since, comes of somebody who forgets it at once.
+                # One answer is a sign of life. Another without a frame since comes of who forgets it at once.
                 if peer.doubtful:
                     table.spoke(peer, now)
                 peer.last_heard = now
