@@ -16,7 +16,8 @@ meshctl \\- look at a running node of a mesh and tell it what to do
 .SH DESCRIPTION
 A node answers questions on a Unix socket; this program asks them and prints the answers for people, or with
 \\fB\\-\\-json\\fR as they are. Wherever a \\fIPEER\\fR is asked for, an npub will do, a name in the hosts file, an
-alias of the configuration, or a name as the program itself shows it.
+alias of the configuration, a name as the program itself shows it, any of them with .fips behind it, or the mesh
+address of a node that was met.
 """
 _TAIL = """\
 .SH EXIT STATUS

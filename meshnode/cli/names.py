@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from meshnode.paths import HOSTS_NAME, machine_directory
 from .client import Client, ToolError
 
 PREFIX = "npub1"
+_ZONE = ".fips"
 _LISTS = (("show_peers", "peers"), ("show_identity_cache", "entries"), ("show_known_peers", "peers"))
 
 
@@ -19,11 +21,12 @@ def hosts_path() -> str:
 
 
 def resolve(name: str, client: Client, path: str | None = None) -> str:
-    """The npub `name` stands for: itself, an entry of the hosts file, or a name the node shows.
+    """The npub `name` stands for: itself, an entry of the hosts file, or a name or mesh address the node shows.
 
-    The short form of an npub, with dots in it, is such a name. Raises `ToolError` when nobody is called that, or
-    several are.
+    The short form of an npub, with dots in it, is such a name; `.fips` may follow any but that. Raises `ToolError` when
+    nobody is called that, or several are.
     """
+    name = name[: -len(_ZONE)] if name.lower().endswith(_ZONE) else name
     if name.startswith(PREFIX) and "..." not in name:
         return name
     hosts = hosts_path() if path is None else path
@@ -56,12 +59,16 @@ def _entries(path: str) -> list[tuple[str, str]]:
 
 
 def _from_node(name: str, hosts: str, client: Client) -> str:
+    beginning = _beginning_of_node_addr(name)
     for command, key in _LISTS:
-        found = sorted(_called(name, _rows(client, command, key)))
+        rows = _rows(client, command, key)
+        found = sorted(_called(name, rows) if beginning is None else _addressed(beginning, rows))
         if len(found) > 1:
             raise ToolError(f"{name!r} is not one node but {len(found)}: {', '.join(found)}; give the npub")
         if found:
             return found[0]
+    if beginning is not None:
+        raise ToolError(f"unknown node {name!r}: no node with that address is known here; give the npub")
     raise ToolError(f"unknown node {name!r}: it is not an npub, not in {hosts}, and not a name the node knows")
 
 
@@ -77,3 +84,16 @@ def _rows(client: Client, command: str, key: str) -> Iterable[dict[str, Any]]:
 
 def _called(name: str, rows: Iterable[dict[str, Any]]) -> set[str]:
     return {row["npub"] for row in rows if row["display_name"].lower() == name.lower() and row["npub"]}
+
+
+def _beginning_of_node_addr(name: str) -> str | None:
+    """The hex digits a mesh address gives away of the NodeAddr, None for what is no mesh address."""
+    try:
+        address = socket.inet_pton(socket.AF_INET6, name)
+    except (OSError, ValueError):
+        return None
+    return address[1:].hex() if address[0] == 0xFD else None
+
+
+def _addressed(beginning: str, rows: Iterable[dict[str, Any]]) -> set[str]:
+    return {row["npub"] for row in rows if row["npub"] and row.get("node_addr", "").startswith(beginning)}

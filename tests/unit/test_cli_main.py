@@ -19,7 +19,7 @@ from meshnode import __version__, paths
 from meshnode.cli import names
 from meshnode.cli.client import Client, ToolError
 from meshnode.cli.main import main
-from meshnode.identity import Identity
+from meshnode.identity import Identity, PeerIdentity
 from tests.unit.vectors import load
 
 BEE = "npub1yutuesdf95tgktcm7zrrgxmc030fw5af6usegterjv6wa9zgpjus7fad5d"
@@ -227,7 +227,18 @@ def test_a_path_that_is_too_long_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "npub"), [(BEE, BEE), ("delta", DELTA), ("DELTA", DELTA), ("bee", BEE), ("npub1abc", "npub1abc")]
+    ("peer", "npub"),
+    [
+        (BEE, BEE),
+        ("delta", DELTA),
+        ("DELTA", DELTA),
+        ("bee", BEE),
+        ("npub1abc", "npub1abc"),
+        (f"{BEE}.fips", BEE),
+        ("bee.fips", BEE),
+        ("delta.FIPS", DELTA),
+        (PeerIdentity.from_npub(BEE).ipv6_text, BEE),
+    ],
 )
 def test_peers_are_named_by_npub_hosts_file_or_the_nodes_own_names(
     run: Run, daemon: Daemon, peer: str, npub: str
@@ -256,6 +267,12 @@ def test_a_name_nobody_has_is_one_line(run: Run) -> None:
     assert status == 1
     assert err.startswith("error: unknown node 'nobody'")
     assert "hosts" in err
+
+
+def test_an_address_nobody_has_is_one_line_that_asks_for_the_npub(run: Run) -> None:
+    status, out, err = run("disconnect", "fd00::1")
+    assert (status, out) == (1, "")
+    assert err == "error: unknown node 'fd00::1': no node with that address is known here; give the npub\n"
 
 
 def test_a_name_two_nodes_have_is_not_guessed(run: Run, daemon: Daemon) -> None:
