@@ -12,7 +12,7 @@ through it are silent, and none is heard through it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from math import ceil, log
 
 from meshnode.mesh.coordinates import NodeAddr
@@ -65,11 +65,13 @@ class BlackHoles:
         record = self._records.get(neighbour.address)
         neighbour.black_hole = record is not None and record.given_up_at is not None
 
-    def returned(self, peer: NodeAddr, proof: bytes, now: float) -> None:
-        """`peer` sent back what it was asked for, if `proof` is that."""
-        record = self._records.get(peer)
-        if record is not None and record.proof and proof == record.proof:
+    def returned(self, proofs: Iterable[bytes], now: float) -> None:
+        """These came back, whoever brought them: a relay may know a better way to us than the link between us."""
+        came = set(proofs)
+        answered = [record for record in self._records.values() if record.proof and record.proof in came]
+        for record in answered:
             record.answered(now)
+        if answered:
             self.due = min((r.ask_at for r in self._records.values() if r.proof), default=None)
 
     def testify(self, evidence: Evidence, now: float) -> None:

@@ -92,7 +92,7 @@ class Forwarding:
             counters.delivered_packets += len(plaintexts)
             counters.delivered_bytes += sum(map(len, plaintexts)) - 5 * len(plaintexts)
             if source == destination:
-                self._router.black_holes.returned(peer.node_addr, first[_HEADER_SIZE + 4 :], now)
+                self._router.black_holes.returned([p[_HEADER_SIZE + 4 :] for p in plaintexts], now)
                 return
             self._deliver(source, peer, plaintexts, _HEADER_SIZE, path_mtu, ce, now)
         else:

@@ -108,7 +108,7 @@ class MeshNet:
     def _send_back(self, sender: int, receiver: int, message: bytes) -> None:
         """What a relay does with a datagram from its neighbour to its neighbour."""
         if self.relaying:
-            self.routers[sender].black_holes.returned(self.address(receiver), message[40:], self.now)
+            self.routers[sender].black_holes.returned([message[40:]], self.now)
 
     def _collect(self) -> None:
         for n, router in enumerate(self.routers):

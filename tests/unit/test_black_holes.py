@@ -6,7 +6,7 @@ from collections.abc import Set
 
 import pytest
 
-from meshnode.mesh.black_holes import BlackHoles, patience_with
+from meshnode.mesh.black_holes import PROOF_SIZE, BlackHoles, patience_with
 from meshnode.mesh.mmp import Health
 from meshnode.mesh.neighbour import Neighbour, Neighbours
 from meshnode.mesh.relay_record import (
@@ -48,7 +48,7 @@ class Watch:
     def _send(self, peer: bytes, message: bytes) -> None:
         self.asked.append((peer, message))
         if peer in self.returning:
-            self.holes.returned(peer, message[DATAGRAM_HEADER_SIZE + 4 :], self.now)
+            self.holes.returned([message[DATAGRAM_HEADER_SIZE + 4 :]], self.now)
 
     def _health(self, _peer: bytes) -> Health | None:
         long_ago = 0.0
@@ -146,19 +146,28 @@ def test_a_link_whose_reports_do_not_come_is_given_more_time() -> None:
     assert watch.is_given_up()
 
 
-def test_nobody_else_can_answer_for_a_relay_and_no_answer_counts_twice() -> None:
+def test_no_answer_counts_twice_and_what_was_never_asked_counts_not_at_all() -> None:
     watch = Watch()
     watch.run(10)
     watch.returning.clear()
     watch.run(1.5)
-    proof = watch.asked[-1][1][DATAGRAM_HEADER_SIZE + 4 :]
     old = watch.asked[0][1][DATAGRAM_HEADER_SIZE + 4 :]
     for _ in range(20):
-        watch.holes.returned(OTHER.node_addr, proof, watch.now)
-        watch.holes.returned(RELAY.node_addr, old, watch.now)
-        watch.holes.returned(RELAY.node_addr, b"", watch.now)
+        watch.holes.returned([old, b"", bytes(PROOF_SIZE)], watch.now)
         watch.run(0.25)
     assert watch.is_given_up()
+
+
+def test_relays_that_send_the_answer_by_a_better_way_are_relied_on() -> None:
+    """Two of them may choose the same third neighbour, which brings both answers at once."""
+    watch = Watch()
+    relays = frozenset((RELAY.node_addr, OTHER.node_addr))
+    watch.returning.clear()
+    for _ in range(100):
+        watch.run(0.25, relays)
+        watch.holes.returned([message[DATAGRAM_HEADER_SIZE + 4 :] for _, message in watch.asked[-2:]], watch.now)
+    assert {peer for peer, _ in watch.asked} == relays
+    assert watch.verdicts == []
 
 
 def test_it_is_relied_on_again_after_a_minute_of_answers_and_after_two_when_it_happens_again() -> None:

@@ -374,7 +374,10 @@ def test_a_datagram_from_a_neighbour_to_itself_goes_back_to_it_and_to_nobody_els
     assert relay.counted()["drop_no_route_packets"] == 1
 
 
-def test_what_comes_back_from_a_neighbour_is_no_delivery_to_a_session() -> None:
+def test_what_comes_back_is_no_delivery_to_a_session_and_all_of_it_is_told_to_who_asked_for_it() -> None:
     relay = Relay()
-    relay.take(source=ME, destination=ME)
+    told: list[bytes] = []
+    relay.node.router.black_holes = SimpleNamespace(returned=lambda proofs, now: told.extend(proofs))  # type: ignore[assignment]
+    relay.take(DATA, DATA + b" too", source=ME, destination=ME, came_from=CHILD)
     assert relay.delivered == []
+    assert told == [DATA[4:], DATA[4:] + b" too"]
