@@ -20,6 +20,8 @@ SMALLEST_MTU: Final = 1280
 _HEADER = Struct("!BBHI")
 _LENGTH = Struct("!H")
 _FLAGS, _MORE, _UNIT = 7, 1, 8
+_LONGEST_WHOLE: Final = 0xFFFF
+"""What a destination puts together at most, header not counted."""
 _MOST_INCOMPLETE: Final = 256
 _IN_FRONT: Final = frozenset((0, 43, 60))
 """Hop-by-hop, routing and destination options, which may have to stay before the fragment header."""
@@ -43,6 +45,8 @@ class Fragmenter:
             kind, _reserved, field, number = _HEADER.unpack_from(packet, start)
             start += _HEADER.size
             offset, flags = field & ~_FLAGS, field & _FLAGS
+            if offset + len(packet) - start > _LONGEST_WHOLE:
+                return []
         else:
             number = next(self._numbers) & 0xFFFFFFFF
         fragments = []

@@ -58,6 +58,7 @@ def test_packets_do_not_get_mixed_up() -> None:
         pytest.param(packet(bytes(100), 0), 100, id="hop-by-hop options"),
         pytest.param(packet(bytes(100), 43), 100, id="a routing header"),
         pytest.param(packet(bytes(100), 60), 100, id="destination options"),
+        pytest.param(packet(b"\x11\0\xff\xf8" + bytes(104), FRAGMENT), 100, id="a part beyond the end of all packets"),
     ],
 )
 def test_what_cannot_be_split_is_not(whole: bytes, mtu: int) -> None:
@@ -73,5 +74,5 @@ def test_what_never_gets_complete_is_bounded() -> None:
 
 @given(st.binary(max_size=200), st.integers(0, 1400))
 def test_any_bytes_are_survived(noise: bytes, mtu: int) -> None:
-    for whole in (packet(noise), packet(noise, FRAGMENT)):
+    for whole in (packet(noise), packet(noise, FRAGMENT), packet(b"\x11\0\xff" + noise, FRAGMENT)):
         Fragmenter(0).split(whole, mtu)
