@@ -84,9 +84,9 @@ class Carriers:
         """Whether any transport that is configured is not there."""
         return bool(self._waiting) or self._gave_up
 
-    def would_run(self, config: Config) -> bool:
-        """Whether any transport would be left with another configuration."""
-        return any(True for _ in config.transports.each()) or bool(self.from_plugins)
+    def would_run(self, config: Config, deaf: int = 0) -> bool:
+        """Whether any transport would be left with another configuration, of which `deaf` cannot start."""
+        return sum(1 for _ in config.transports.each()) > deaf or bool(self.from_plugins)
 
     def start(self) -> None:
         """Start all of them; those that cannot start leave the others alone."""

@@ -12,7 +12,7 @@ from twisted.internet.defer import ensureDeferred
 
 from meshnode.access import AccessControl
 from meshnode.carriers import Carriers
-from meshnode.config.addresses import bad_peer_addresses
+from meshnode.config.addresses import bad_bind_addresses, bad_peer_addresses
 from meshnode.config.errors import ConfigError
 from meshnode.config.features import unsupported
 from meshnode.config.guard_sections import HooksSection
@@ -69,8 +69,11 @@ class Reload:
             self._keep_identity(new)
             new.transports.inherit(new.node.limits.max_connections)
             validate(new, loaded.places)
-            if not self._running.carriers.would_run(new):
-                raise ConfigError("policy", "no transport would be left; write transports: {udp: {}}")
+            deaf = list(bad_bind_addresses(new))
+            if not self._running.carriers.would_run(new, len(deaf)):
+                raise ConfigError(
+                    "policy", "; ".join([*deaf, "no transport would be left; write transports: {udp: {}}"])
+                )
             if missing := unsupported(new, loaded.places):
                 raise ConfigError("policy", "; ".join(missing))
             self._running.gateway.check(new, loaded.places)
@@ -80,7 +83,7 @@ class Reload:
             raise
         self._gateway(loaded)
         hints = self._running.gateway.advice(applied)
-        warnings = [*loaded.warnings, *advice(new), *bad_peer_addresses(new), *hints]
+        warnings = [*loaded.warnings, *advice(new), *deaf, *bad_peer_addresses(new), *hints]
         for warning in warnings:
             self._running.log("warn", warning, "config")
         events.publish(ConfigurationReloaded(applied, waiting))

@@ -195,7 +195,7 @@ class MeshnodeService(Service):
                 self.gateway,
                 self._configured_peers,
             ),
-            lambda: load(read_from, os.environ, directory),
+            lambda: load(read_from, os.environ, directory, may_wait=False),
         )
         self.socket_path = str(socket_path(self.config.node.control.socket_path, CONTROL_SOCKET, os.environ))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -37,6 +39,7 @@ def load(
     *,
     system_directory: Path | None = None,
     faults: list[ConfigError] | None = None,
+    may_wait: bool = True,
 ) -> Loaded:
     """Read exactly `path`, or without one every existing file of the search list, higher ones laid over lower ones.
 
@@ -45,11 +48,14 @@ def load(
     A key of a higher file wins over the same key of a lower one, `false` included. Lists are replaced as a whole; so
     are each transport type, `peers` (by a list with entries) and `gateway`. Raises `ConfigError`. Where `faults` is
     given, what is wrong with single keys is put there instead, and they are as if they were not set.
+
+    A pipe, as `--config <(program)` makes one, is read to its end, however long that takes; without `may_wait` it is
+    refused, as a node that runs has more to do than to wait for somebody who writes.
     """
     if path is not None:
-        return _load_files([path], cwd, f"Failed to load configuration from {path}", faults)
+        return _load_files([path], cwd, f"Failed to load configuration from {path}", faults, may_wait)
     found = [file for file in search_list(environment, system_directory or machine_directory()) if _exists(cwd / file)]
-    return _load_files(found, cwd, "Failed to load configuration", faults)
+    return _load_files(found, cwd, "Failed to load configuration", faults, may_wait)
 
 
 def parse(text: str, file: str = "fips.yaml") -> tuple[Config, list[str]]:
@@ -59,13 +65,13 @@ def parse(text: str, file: str = "fips.yaml") -> tuple[Config, list[str]]:
     return config, reader.warnings
 
 
-def _load_files(files: list[Path], cwd: Path, context: str, faults: list[ConfigError] | None) -> Loaded:
+def _load_files(files: list[Path], cwd: Path, context: str, faults: list[ConfigError] | None, may_wait: bool) -> Loaded:
     values: Values = {}
     merged = Reader("")
     for file in files:
         reader = Reader(str(file), faults)
         try:
-            values = overlay(values, _read_file(cwd / file, reader))
+            values = overlay(values, _read_file(cwd / file, reader, may_wait))
         except ConfigError as error:
             raise error.within(context) from None
         merged.places.update(reader.places)
@@ -95,9 +101,11 @@ def _exists(file: Path) -> bool:
         return False
 
 
-def _read_file(file: Path, reader: Reader) -> Values:
+def _read_file(file: Path, reader: Reader, may_wait: bool) -> Values:
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb", opener=None if may_wait else _open_at_once) as stream:
+            if not may_wait and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise _unreadable(reader, "it is not a regular file")
             content = stream.read(LARGEST_FILE + 1)
     except OSError as error:
         raise _unreadable(reader, os_error_text(error)) from None
@@ -108,6 +116,10 @@ def _read_file(file: Path, reader: Reader) -> Values:
     except UnicodeDecodeError:
         raise _unreadable(reader, "stream did not contain valid UTF-8") from None
     return _read_text(text, reader)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unreadable(reader: Reader, reason: str) -> ConfigError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -180,6 +181,24 @@ def test_a_file_without_end_is_refused(files: Files) -> None:
         stream.truncate(LARGEST_FILE + 1)
     with pytest.raises(ConfigError, match="larger than"):
         files.load("big.yaml")
+
+
+def test_a_pipe_is_read_to_its_end_at_the_start_and_keeps_no_running_node_waiting(files: Files) -> None:
+    pipe = files.cwd / "pipe.yaml"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        with pytest.raises(ConfigError, match="not a regular file"):
+            load(pipe, {}, files.cwd, may_wait=False)
+    finally:
+        os.close(writer)
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"tun: {mtu: 1300}")
+        os.close(writing)
+        assert load(Path(f"/proc/self/fd/{reading}"), {}, files.cwd).config.tun.mtu == 1300
+    finally:
+        os.close(reading)
 
 
 # --- keys nobody knows

@@ -193,6 +193,7 @@ def test_what_needs_a_restart_is_named_until_the_file_is_changed_back(rig: Rig) 
         ({"meshnode": {"hooks": {"on_event": "/no/such/program"}}, "peers": []}, "not a program"),
         ({"meshnode": {"hooks": {"on_event": "true", "events": ["x"]}}, "peers": []}, "there is no event 'x'"),
         ({"transports": {}, "peers": []}, "no transport would be left"),
+        ({"transports": {"udp": {"bind_addr": "0.0.0.0:99999"}}, "peers": []}, "udp.bind_addr is `0.0.0.0:99999`"),
     ],
 )
 def test_a_file_that_cannot_be_used_changes_nothing(rig: Rig, changes: dict[str, Any], reason: str) -> None:
@@ -234,6 +235,16 @@ def test_transports_come_change_and_go(rig: Rig) -> None:
     last.stop()
     assert rig.problems == []
     assert rig.connected() == {"b"}
+
+
+def test_one_of_several_transports_that_cannot_start_is_told(rig: Rig) -> None:
+    bad = {"one": {"bind_addr": "127.0.0.1:0"}, "two": {"bind_addr": "127.0.0.1:99999"}}
+    rig.write(transports={"udp": bad})
+    answer = rig.reload()
+    assert answer["applied"] == ["transports.udp"]
+    assert [text.split(",")[0] for text in answer["warnings"]] == ["transports.udp.two.bind_addr is `127.0.0.1:99999`"]
+    (one,) = [transport for transport in udp_of(rig) if transport.state == "up"]
+    one.stop()
 
 
 def udp_of(rig: Rig) -> list[Any]:
