@@ -80,8 +80,10 @@ class BlackHoles:
         Of the neighbours that a silent session leads through any may be the reason. Blame falls on the one that most
         have in common, on one at a time, and on none while it may yet help that another was given up.
         """
-        for record in self._records.values():
+        for address, record in self._records.items():
             record.review(evidence.weight, SETTLING_SECS, now)
+            if address in evidence.heard:
+                record.heard_through(now)
         suspicion = self._suspicion(evidence, now)
         blamed = max(suspicion, key=lambda address: (suspicion[address], address), default=None)
         if blamed is not None and blamed in self._neighbours:
@@ -90,12 +92,16 @@ class BlackHoles:
             record.blame(suspicion[address] if address == blamed else 0, evidence.weight, now)
 
     def _suspicion(self, evidence: Evidence, now: float) -> Counter[NodeAddr]:
-        """How much the silent sessions say against each neighbour that none is heard through."""
+        """How much the silent sessions say against each neighbour that none is heard through.
+
+        A link that is silent itself explains why the sessions over it are.
+        """
         given_up = {a: r.given_up_at for a, r in self._records.items() if r.given_up_at is not None}
         settling = {address for address, since in given_up.items() if now - since < SETTLING_SECS}
+        telling = {a for a, neighbour in self._neighbours.items() if not neighbour.doubtful} - settling
         suspicion: Counter[NodeAddr] = Counter()
         for relays, weight in evidence.silent:
-            if relays.isdisjoint(settling):
+            if relays <= telling:
                 suspicion.update(dict.fromkeys(relays - given_up.keys() - evidence.heard, weight))
         return suspicion
 

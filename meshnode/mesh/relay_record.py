@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
@@ -9,9 +10,15 @@ from meshnode.mesh.coordinates import NodeAddr
 from meshnode.mesh.mmp.quality import Health
 
 ASK_INTERVAL = 2.0
-LEAST_PAUSE = 0.5
+LEAST_PAUSE, MOST_PAUSE = 0.5, 10.0
 LONGER_WITH_STRANGERS = LONGER_WITHOUT_REPORTS = 3
-"""How many times as much patience is had with a peer that never returned anything, or tells nothing of the link."""
+"""How many times as much patience is had with a peer that never returned anything, or where questions may be on the way
+still as the peer does not tell that it received anything since."""
+
+CLOCK_STEP = 0.002
+"""What the time stamps of frames, in milliseconds, may be off by."""
+
+MAX_UNDER_WAY = 64
 
 SILENT, SILENT_THOUGH_ALIVE = 1, 4
 TELLING_WEIGHT = 4
@@ -41,15 +48,19 @@ class RelayRecord:
     """Questions, answers and the verdict. `given_up_at` is None for a neighbour that is relied on."""
 
     __slots__ = (
+        "_arrived",
         "_asked_at",
         "_blamed_since",
+        "_by_sessions",
         "_cleared_at",
         "_exempt_until",
         "_hold",
         "_pause",
         "_proven",
+        "_repeated_at",
         "_returns",
         "_unanswered",
+        "_under_way",
         "_weight",
         "_weight_before",
         "ask_at",
@@ -61,10 +72,12 @@ class RelayRecord:
         self.ask_at = 0.0
         self.proof = b""
         self.given_up_at: float | None = None
-        self._asked_at = 0.0  # for the first time with the present proof
+        self._asked_at = self._repeated_at = 0.0  # for the first and the last time with the present proof
         self._pause = LEAST_PAUSE
         self._proven = False
-        self._unanswered = self._returns = 0
+        self._unanswered = self._arrived = self._returns = 0  # of the unanswered ones, some surely arrived
+        self._under_way: deque[float] = deque(maxlen=MAX_UNDER_WAY)  # when those were asked of which that is not known
+        self._by_sessions = False
         self._blamed_since: float | None = None
         self._exempt_until = float("-inf")
         self._weight = 0
@@ -80,27 +93,29 @@ class RelayRecord:
     # Questions
 
     def ask(self, new_proof: Callable[[], bytes], health: Health | None, now: float) -> None:
-        """Note that `proof` is asked for now; in quick succession while it does not come back."""
+        """Note that `proof` is asked for now; in quick succession while it does not come back from one relied on."""
         if not self.proof:
             self.proof, self._asked_at = new_proof(), now
-        elif health is None or health.heard_at > self.ask_at - self._pause:  # who stands still returns nothing either
+        elif health is None or health.heard_at > self._repeated_at:  # who stands still returns nothing either
             self._unanswered += 1
+            self._under_way.append(self._repeated_at)
             self._returns = 0
-        self.ask_at = now + self._pause
+        self._repeated_at = now
+        self.ask_at = now + (self._pause if self.given_up_at is None else max(self._pause, ASK_INTERVAL))
 
     def answered(self, now: float) -> None:
         """What we asked for came back."""
-        self._pause = max(LEAST_PAUSE, 1.5 * (now - self._asked_at), 0.75 * self._pause)
+        self.abandon()
+        self._pause = min(max(LEAST_PAUSE, 1.5 * (now - self._asked_at), 0.75 * self._pause), MOST_PAUSE)
         self.ask_at = now + ASK_INTERVAL
-        self.proof = b""
         self._proven = True
-        self._unanswered = 0
         self._returns += 1
 
     def abandon(self) -> None:
         """Nothing is to be learnt at the moment."""
         self.proof = b""
-        self._unanswered = 0
+        self._unanswered = self._arrived = 0
+        self._under_way.clear()
 
     # Sessions
 
@@ -117,28 +132,42 @@ class RelayRecord:
         if self._weight_before is None or self.given_up_at is None or now - self.given_up_at < after:
             return
         if weight_of_all >= self._weight_before:
-            self.given_up_at = None
-            self._exempt_until = now + EXEMPT_SECS
+            self._take_back(now)
         self._weight_before = None
+
+    def heard_through(self, now: float) -> None:
+        """A session is heard through it: if it was given up because none was, something further away was the reason."""
+        if self._by_sessions:
+            self._take_back(now)
+
+    def _take_back(self, now: float) -> None:
+        self.given_up_at = self._weight_before = None
+        self._by_sessions = False
+        self._exempt_until = now + EXEMPT_SECS
 
     # The verdict
 
     def judge(self, patience: int, health: Health | None, now: float) -> None:
         """Give it up, or rely on it again."""
+        refuses = self._refuses(patience, health)
         blamed = self._blamed_since is not None and now - self._blamed_since >= BLAME_SECS
-        if self._refuses(patience, health) or blamed:
+        if refuses or blamed:
             if self.given_up_at is None:
                 self._give_up(now)
-                self._weight_before = self._weight if blamed else None
+                self._by_sessions = not refuses
+                self._weight_before = self._weight if self._by_sessions else None
         elif self._is_cleared(now):
             self.given_up_at, self._cleared_at, self._weight_before = None, now, None
+            self._by_sessions = False
 
     def _refuses(self, patience: int, health: Health | None) -> bool:
+        """Whether too much went unanswered: of what the peer has received, or of all, where that takes too long."""
         if not self._proven:
             patience *= LONGER_WITH_STRANGERS
-        if health is not None and (health.reported_at is None or health.reported_at < self._asked_at):
-            patience *= LONGER_WITHOUT_REPORTS
-        return self._unanswered >= patience
+        while self._under_way and (health is None or self._under_way[0] <= health.arrived_until + CLOCK_STEP):
+            self._under_way.popleft()
+            self._arrived += 1
+        return self._arrived >= patience or self._unanswered >= LONGER_WITHOUT_REPORTS * patience
 
     def _give_up(self, now: float) -> None:
         """For twice as long as the last time, if that is not long ago."""

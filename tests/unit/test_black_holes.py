@@ -11,6 +11,7 @@ from meshnode.mesh.mmp import Health
 from meshnode.mesh.neighbour import Neighbour, Neighbours
 from meshnode.mesh.relay_record import (
     BLAME_SECS,
+    EXEMPT_SECS,
     LEAST_HOLD,
     LONGER_WITH_STRANGERS,
     SILENT,
@@ -35,6 +36,7 @@ class Watch:
         self.asked: list[tuple[bytes, bytes]] = []
         self.returning: set[bytes] = set(self.neighbours)
         self.delivered = 1.0
+        self.queue = 0.0
         self.reporting = self.speaking = True
         self.evidence = Evidence()
         self.count = 0
@@ -54,7 +56,7 @@ class Watch:
         long_ago = 0.0
         return Health(
             self.delivered,
-            self.now if self.reporting else long_ago,
+            self.now - self.queue if self.reporting else long_ago,
             self.now if self.speaking else long_ago,
         )
 
@@ -144,6 +146,41 @@ def test_a_link_whose_reports_do_not_come_is_given_more_time() -> None:
     assert watch.verdicts == []
     watch.run(10)
     assert watch.is_given_up()
+
+
+def test_questions_that_wait_in_a_full_uplink_are_not_counted_until_they_have_arrived() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.queue = 6.0
+    watch.run(6)
+    assert watch.verdicts == []
+    watch.run(4)
+    assert watch.is_given_up()
+
+
+def test_an_answer_that_took_hours_as_the_machine_slept_makes_it_no_less_watchful() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.run(0.5)
+    watch.now += 7200.0
+    watch.returning.add(RELAY.node_addr)
+    watch.run(60)
+    watch.returning.clear()
+    watch.run(10)
+    assert watch.is_given_up()
+
+
+def test_who_was_given_up_is_not_asked_more_often_than_others() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.run(10)
+    assert watch.is_given_up()
+    watch.asked.clear()
+    watch.run(100, relays=frozenset())
+    assert len(watch.asked) == 50
 
 
 def test_no_answer_counts_twice_and_what_was_never_asked_counts_not_at_all() -> None:
@@ -242,6 +279,47 @@ def test_a_verdict_that_did_not_help_the_sessions_is_taken_back_and_not_repeated
     assert [verdict[1:] for verdict in watch.verdicts] == [(RELAY.node_addr, True), (RELAY.node_addr, False)]
     watch.run(20)
     assert len(watch.verdicts) == 2
+
+
+def test_a_silent_link_is_reason_enough_for_the_silence_behind_it_and_so_is_one_that_ended() -> None:
+    watch = Watch()
+    watch.run(5)
+    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 6)
+    relay = watch.neighbours[RELAY.node_addr]
+    relay.doubtful = True
+    watch.run(10)
+    relay.doubtful = False
+    watch.run(BLAME_SECS - 1)
+    del watch.neighbours[RELAY.node_addr]
+    watch.run(10)
+    watch.neighbours[RELAY.node_addr] = relay
+    watch.run(BLAME_SECS - 1)
+    assert watch.verdicts == []
+    watch.run(3)
+    assert watch.is_given_up()
+
+
+def test_a_session_that_is_heard_through_it_again_clears_who_was_given_up_as_none_was() -> None:
+    """Something further away was broken, or somebody fell silent on purpose."""
+    watch = Watch()
+    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 6)
+    watch.run(8)
+    assert watch.is_given_up()
+    watch.evidence = Evidence((), frozenset((RELAY.node_addr,)))
+    watch.run(2)
+    assert not watch.is_given_up()
+    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 6)
+    watch.run(EXEMPT_SECS - 3)
+    assert [given_up for _, _, given_up in watch.verdicts] == [True, False]
+
+
+def test_sessions_do_not_clear_who_returns_nothing() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.evidence = Evidence((), frozenset((RELAY.node_addr,)))
+    watch.run(30)
+    assert [given_up for _, _, given_up in watch.verdicts] == [True]
 
 
 def test_a_verdict_that_helped_stays() -> None:

@@ -258,6 +258,16 @@ def test_a_link_faster_than_a_millisecond_is_as_good_as_measured() -> None:
     assert (link.srtt_ms, link.link_cost) == (None, 1.0)
 
 
+def test_a_report_tells_up_to_when_what_was_sent_has_arrived_however_late_it_is_itself() -> None:
+    quality = Quality()
+    assert quality.arrived_until == float("-inf")
+    quality.receiver_report(report(highest_counter=1, timestamp_echo=7000, dwell_time=500), 10_000, 60.0)
+    assert quality.arrived_until == pytest.approx(57.0)
+    quality.receiver_report(report(highest_counter=2, timestamp_echo=0), 11_000, 61.0)
+    quality.receiver_report(report(highest_counter=3, timestamp_echo=6000), 11_000, 61.0)
+    assert quality.arrived_until == pytest.approx(57.0)
+
+
 def test_the_first_sample_is_told_once() -> None:
     link = measurement()
     assert link.link_cost is None

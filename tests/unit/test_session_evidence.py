@@ -27,11 +27,11 @@ def _through_neighbours() -> tuple[Net, Node, Node]:
 
     a.layer.receive = by_way_of_the_bringer  # type: ignore[method-assign]
     _talk(net, a, b, 10)
-    assert a.layer.evidence(net.now) == Evidence()
+    assert a.layer.evidence(net.now) == Evidence([], {BRINGER})
     return net, a, b
 
 
-def test_sessions_that_are_heard_tell_nothing() -> None:
+def test_sessions_that_are_heard_speak_for_the_neighbour_that_brings_what_is_heard() -> None:
     _through_neighbours()
 
 
@@ -55,7 +55,7 @@ def test_a_remote_that_is_silent_for_long_is_gone_and_nobody_to_blame() -> None:
     net.lose = lambda source, message: source is b
     net.run(TELLING_SECS + 15)
     a.layer.tick(net.now)
-    assert a.layer.evidence(net.now) == Evidence()
+    assert a.layer.evidence(net.now) == Evidence([], set())
 
 
 def test_a_remote_that_is_heard_and_tells_no_more_that_it_hears_us_speaks_against_the_next_hop() -> None:
@@ -73,7 +73,7 @@ def test_a_direct_peer_speaks_against_nobody() -> None:
     net.lose = lambda source, message: True
     _talk(net, a, b, 12)
     assert a.session(b).offers
-    assert a.layer.evidence(net.now) == Evidence()
+    assert a.layer.evidence(net.now) == Evidence([], set())
 
 
 def test_an_opening_without_an_answer_counts_when_a_lookup_just_found_the_remote() -> None:
@@ -82,7 +82,7 @@ def test_an_opening_without_an_answer_counts_when_a_lookup_just_found_the_remote
     net.lose = lambda source, message: True
     a.open(b)
     net.run(12)
-    assert a.layer.evidence(net.now) == Evidence()
+    assert a.layer.evidence(net.now) == Evidence([], set())
     a.layer.lookup_succeeded(b.address, net.now)
     net.run(5)
     parent = a.router.own_coordinates[1]

@@ -118,7 +118,7 @@ class LinkLayer:
         if peer is None:
             return None
         quality = peer.measurement.quality
-        return Health(quality.delivered(), quality.reported_at, peer.last_heard)
+        return Health(quality.delivered(), quality.arrived_until, peer.last_heard)
 
     @property
     def counters(self) -> LinkCounters:

@@ -30,19 +30,20 @@ class CostRange(NamedTuple):
 class Health(NamedTuple):
     """Whether a link works at the moment: what share of frames gets there and back, at the least, and since when.
 
-    `reported_at` is when the peer last told what it receives, None if it never did; `heard_at` when anything came from
-    it.
+    `arrived_until` is when the latest of those frames left that the peer told it has received, `heard_at` when anything
+    came from it.
     """
 
     delivered: float
-    reported_at: float | None
+    arrived_until: float
     heard_at: float
 
 
 class Quality:
     """Round-trip time, delivery ratios, ETX and goodput of one link or session.
 
-    `lost_since` is set when the latest report tells of losses: frames sent since then may be among them.
+    `lost_since` is set when the latest report tells of losses: frames sent since then may be among them. What left by
+    `arrived_until` has arrived, as far as it was not lost.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Quality:
         "_towards_peer",
         "_towards_us",
         "arith_failures",
+        "arrived_until",
         "delivery_forward",
         "delivery_reverse",
         "etx",
@@ -76,6 +78,7 @@ class Quality:
         self.trends = Trends.fresh()
         self.reports_seen = self.rtt_samples = self.zero_samples = self.arith_failures = 0
         self.lost_since: float | None = None
+        self.arrived_until = float("-inf")
         self._previous: ReceiverReport | None = None
         self._previous_at = self._earlier_at = 0.0
         self._reverse_baseline: tuple[int, int] | None = None
@@ -96,7 +99,7 @@ class Quality:
             if not _counter_restarted(report, previous):
                 return False
             previous = None
-        first = self._sample_rtt(report, my_timestamp)
+        first = self._sample_rtt(report, my_timestamp, now)
         if previous is not None:
             self._sample_forward(report, previous, now)
             self._sample_goodput(report.cumulative_bytes_recv - previous.cumulative_bytes_recv, now)
@@ -151,11 +154,6 @@ class Quality:
         there, back = self._towards_peer.delivery(RECENT), self._towards_us.delivery(RECENT)
         return min(there.low * back.low, 1.0 / self.etx)
 
-    @property
-    def reported_at(self) -> float | None:
-        """When the latest report came; None before the first one."""
-        return None if self._previous is None else self._previous_at
-
     def is_vague(self) -> bool:
         """Whether more frames towards the peer would tell how much the link loses."""
         return self._towards_peer.is_vague()
@@ -172,13 +170,14 @@ class Quality:
             high=max(_cost(there_lasting.low * back_lasting.low, srtt_us + wobble), recent),
         )
 
-    def _sample_rtt(self, report: ReceiverReport, my_timestamp: int) -> bool:
+    def _sample_rtt(self, report: ReceiverReport, my_timestamp: int, now: float) -> bool:
         if report.timestamp_echo == 0:
             return False
         rtt_ms = my_timestamp - report.timestamp_echo - report.dwell_time
         if rtt_ms < 0:
             self.arith_failures += 1
             return False
+        self.arrived_until = max(self.arrived_until, now - (my_timestamp - report.timestamp_echo) / 1000)
         self._rtt_samples.append(rtt_ms * 1000)
         if rtt_ms == 0:
             self.zero_samples += 1

@@ -32,13 +32,11 @@ FOUND_SECS = 15.0
 def gather(core: Core, now: float) -> Evidence:
     """What the sessions say at this moment."""
     sessions = core.sessions.values()
-    silent = []
+    silent: list[tuple[Set[bytes], int]] = []
     for session in sessions:
         relays = _relays_of_silent(core, session, now)
         if relays:
             silent.append((relays, SILENT_THOUGH_ALIVE if _is_alive(session, now) else SILENT))
-    if not silent:
-        return Evidence()
     return Evidence(silent, {s.heard_through for s in sessions if s.heard_through and _is_heard_through(s, now)})
 
 
