@@ -6,17 +6,19 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
 from meshnode.config.operator_sections import Endpoint
 
 MOST_CONNECTIONS = 64
+LARGEST_BODY = 4096
 _TIMEOUT_SECS = 20
 _SOCKET_MODE = 0o660
 
@@ -40,10 +42,32 @@ class Folder(Resource):
         return notFound()
 
 
+class _BoundedRequest(Request):
+    """A request with a small body. Others are cut off: Twisted would put them on the disk, whole and from anybody."""
+
+    _body_size = 0
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802
+        self.content = self._body = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        before, self._body_size = self._body_size, self._body_size + len(data)
+        if self._body_size <= LARGEST_BODY:
+            self._body.write(data)
+        elif before <= LARGEST_BODY:
+            self.channel.write(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n")
+            self.channel.loseConnection()
+
+    def process(self) -> None:
+        if self._body_size <= LARGEST_BODY:
+            super().process()
+
+
 class QuietSite(Site):
     """Nobody wants a line in the log for every look, and nobody sends us forms."""
 
     noisy = False
+    requestFactory = _BoundedRequest  # noqa: N815
     displayTracebacks = False  # noqa: N815
 
     def __init__(self, root: Resource, timeout: float | None) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -116,6 +116,30 @@ def test_nothing_changes_without_the_token_or_from_a_form(served: Served, header
 )
 def test_a_body_that_is_no_json_is_refused(served: Served, body: bytes, status: int) -> None:
     assert served.request("POST", "/api/disconnect", JSON, body)[0] == status
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000000000", "Transfer-Encoding: chunked"])
+def test_a_long_body_is_cut_off_and_nowhere_kept(served: Served, framing: str) -> None:
+    """Before anything is known of who sends it."""
+    answer: list[bytes] = []
+    with socket.create_connection(("127.0.0.1", served.port)) as client:
+        client.setblocking(False)
+        client.send(f"POST / HTTP/1.1\r\nHost: elsewhere\r\n{framing}\r\n\r\n".encode())
+
+        def is_cut_off() -> bool:
+            with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                client.send(b"1000\r\n" + bytes(0x1000) + b"\r\n")
+            with suppress(BlockingIOError):
+                answer.append(client.recv(65536))
+            return bool(answer)
+
+        served.turn_until(is_cut_off)
+    assert answer[0].startswith(b"HTTP/1.1 413 ")
+    assert served.json("/api/show_status")["status"] == "ok"
+
+
+def test_a_body_too_long_that_comes_at_once_is_not_acted_upon(served: Served) -> None:
+    assert served.request("POST", "/api/disconnect", JSON, b'{"npub": "npub1x"}' + b" " * 4096)[0] == 413
 
 
 def test_what_is_no_utf8_is_read_as_something_else(served: Served) -> None:

@@ -26,7 +26,6 @@ SHOWN = frozenset((
     "show_mmp", "show_events", "show_stats_all_history", "show_stats_history_all_peers",
 ))  # fmt: skip
 CHANGING = frozenset(("connect", "disconnect", "peer_add", "peer_remove"))
-LARGEST_BODY = 4096
 MOST_ROWS = 500
 """Rows of a list that a page is given; it could draw no more."""
 
@@ -122,7 +121,7 @@ class _Changing(_Command):
         if refusal is not None:
             return _refused(request, 403, refusal)
         try:
-            params = parse_value(request.content.read(LARGEST_BODY + 1)[:LARGEST_BODY].decode())
+            params = parse_value(request.content.read().decode())
         except (RequestError, UnicodeDecodeError):
             return _refused(request, 400, "the body is not JSON")
         return self.execute(request, params)
