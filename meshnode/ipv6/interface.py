@@ -99,7 +99,7 @@ class MeshInterface:
             await self._network.configure(self.name, self._ipv6, self._mtu)
         except NetworkSetupError as error:
             if self._is_still(opening):
-                device.close()
+                device.let_go()
                 self._fail(str(error))
             return
         if self._is_still(opening):

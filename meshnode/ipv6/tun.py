@@ -233,6 +233,14 @@ class TunDevice:
         self._stop()
         self._close_descriptor()
 
+    def let_go(self) -> None:
+        """The same, until `open`: the descriptor is kept where the interface is gone already."""
+        self._stop()
+        if self._fd < 0 or self._system.exists(self.name):
+            self._close_descriptor()  # the interface is tied to it still, or somebody else's
+        else:
+            self._lost = True
+
     def _stop(self) -> None:
         if self._fd >= 0:
             self._reactor.removeReader(self)
@@ -249,11 +257,7 @@ class TunDevice:
 
     def _lose(self, reason: str) -> None:
         if self._fd >= 0 and not self._lost:
-            self._stop()
-            if self._system.exists(self.name):
-                self._close_descriptor()  # the interface is tied to it still, or somebody else's
-            else:
-                self._lost = True
+            self.let_go()
             self._host.tun_lost(f"TUN interface {self.name} is gone: {reason}")
 
     # Descriptor

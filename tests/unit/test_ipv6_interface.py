@@ -113,6 +113,22 @@ def test_who_may_not_open_the_driver_any_more_makes_the_interface_again_all_the_
     assert rig.system.open_descriptors == set()
 
 
+def test_it_makes_it_again_too_when_it_was_taken_away_while_being_configured() -> None:
+    rig = Rig()
+    rig.start()
+    rig.system.may_open = False
+    rig.take_away()
+    rig.network.hold = vanished = Deferred()
+    rig.network.failures = ["there is no fips0"]
+    rig.reactor.advance(1)
+    rig.system.interfaces.clear()
+    rig.network.hold = None
+    vanished.callback(None)
+    assert rig.interface.state == "failed"
+    rig.reactor.advance(2)
+    assert rig.interface.state == "active"
+
+
 def test_an_interface_that_somebody_made_in_its_place_is_not_taken_for_ours() -> None:
     rig = Rig()
     rig.start()
