@@ -28,6 +28,9 @@ COMMON_CAP = 0.2
 SMALL_MESH = 1000
 """Half of the members that a filter can hold: beside so few, children that claim the rest are not believed."""
 
+LARGE_AFTER_SECS = 3600.0
+"""How long a larger mesh must have been there until it is believed, and told as it is however large it gets."""
+
 _SEEDS = Struct("<QQ")
 
 
@@ -105,7 +108,9 @@ class FilterExchange:
 
     __slots__ = (
         "_hold_back",
+        "_is_large",
         "_is_tree_peer",
+        "_large_since",
         "_me",
         "_neighbours",
         "_own",
@@ -134,6 +139,8 @@ class FilterExchange:
         self._is_tree_peer = is_tree_peer
         self._hold_back = hold_back
         self._send = send
+        self._large_since: float | None = None
+        self._is_large = False
         self.counters = BloomCounters()
         self.sequence = 0  # of the last filter sent to anybody
 
@@ -176,11 +183,7 @@ class FilterExchange:
 
     def outgoing(self) -> dict[NodeAddr, int]:
         """What we tell each peer: ourselves, and what lies behind our trusted tree peers other than that peer."""
-        contributions = [
-            (address, neighbour.filter)
-            for address, neighbour in self._neighbours.items()
-            if neighbour.filter is not None and neighbour.trusted and self._is_tree_peer(address)
-        ]
+        contributions = self._contributions()
         unions = [self._own]  # of everything up to each contributor; with the rest, all but that one in linear time
         for _, bits in contributions:
             unions.append(unions[-1] | bits)
@@ -190,15 +193,36 @@ class FilterExchange:
             result[address] = unions.pop() | rest
             rest |= bits
         for address, bits in result.items():
-            if false_positive_rate(bits) > COMMON_CAP:
+            if false_positive_rate(bits) > COMMON_CAP and not self._is_large:
                 result[address] = self._without_the_greediest(address, dict(contributions)) or bits
         return result
 
+    def _contributions(self) -> list[tuple[NodeAddr, int]]:
+        return [
+            (address, neighbour.filter)
+            for address, neighbour in self._neighbours.items()
+            if neighbour.filter is not None and neighbour.trusted and self._is_tree_peer(address)
+        ]
+
+    def _observe(self, now: float) -> None:
+        """Remember who claimed what while all of it was little, or since when it has been much and yet credible."""
+        contributions, union = self._contributions(), self._own
+        for _, bits in contributions:
+            union |= bits
+        if _is_small(union):
+            self._large_since, self._is_large = None, False
+            for address, bits in contributions:
+                self._neighbours[address].modest_filter = bits
+        elif false_positive_rate(union) <= COMMON_CAP:
+            self._large_since = now if self._large_since is None else self._large_since
+            self._is_large = now - self._large_since >= LARGE_AFTER_SECS
+
     def _without_the_greediest(self, target: NodeAddr, claims: dict[NodeAddr, int]) -> int | None:
-        """What lies behind the others, less the children that claim the most; None if that is still a large mesh.
+        """What lies behind the others, less what the greediest children claim; None if that is still a large mesh.
 
         Everybody would refuse the whole, and what came behind us from then on could not be found: a single child that
-        claims as much as is believed would hide the newcomers of all others. It stands for itself alone instead.
+        claims as much as is believed would hide the newcomers of all others. It stands instead for itself, and for
+        what it claimed while all of it was little: it may be no liar, but the parent of one.
         """
         claims.pop(target, None)
         children = [address for address in claims if self._is_child(address)]
@@ -212,6 +236,8 @@ class FilterExchange:
         for bits in sorted((claims[address] for address in children), key=int.bit_count):
             if _is_small(rest | bits):
                 rest |= bits
+        for address in children:
+            rest |= claims[address] & self._neighbours[address].modest_filter
         return rest
 
     def _is_child(self, address: NodeAddr) -> bool:
@@ -239,6 +265,7 @@ class FilterExchange:
         ready = [n for n in waiting if now >= n.filter_announce.ready_at(interval)]
         self.counters.debounce_suppressed += len(waiting) - len(ready)
         if ready:
+            self._observe(now)
             outgoing = self.outgoing()
             for neighbour in ready:
                 self._transmit(neighbour, outgoing[neighbour.address], now)

@@ -99,7 +99,8 @@ class Neighbour:
     """A peer with a live link. `link_mtu` is the largest whole link frame towards it, in bytes, `since` when it came.
 
     `sequence_heard` is that of its newest announce, also when `position` was not to be believed and is None.
-    `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter. Traffic
+    `filter` holds the nodes reachable through the peer as an integer whose bit i is bit i of the bloom filter,
+    `modest_filter` what it was when those of all peers together were last those of a small mesh. Traffic
     avoids a `doubtful` peer where it can, and a detour to a `poor` one may be worth it; what a distrusted one announced
     does not count while there are others. A `black_hole` drops what is led through it: it is for its own traffic alone,
     as far as there are others.
@@ -112,6 +113,7 @@ class Neighbour:
     sequence_heard: int = -1
     clock: ClockReading | None = None
     filter: int | None = None
+    modest_filter: int = 0
     filter_sequence: int = 0
     filter_received_at: float | None = None
     filter_sent: int | None = None

@@ -10,6 +10,7 @@ import pytest
 
 from meshnode.identity import PeerIdentity
 from meshnode.mesh.bloom import (
+    LARGE_AFTER_SECS,
     FilterExchange,
     bit_positions,
     estimated_members,
@@ -64,6 +65,11 @@ class Exchange:
 
     def marked(self) -> list[bytes]:
         return [address for address, n in self.neighbours.items() if n.filter_announce.pending]
+
+
+def numbered(first: int, count: int) -> int:
+    """A filter of so many nodes."""
+    return filter_of(n.to_bytes(16, "big") for n in range(first, first + count))
 
 
 @pytest.mark.parametrize("vector", BLOOM["bit_positions"], ids=lambda v: v["node_addr"][:8])
@@ -136,6 +142,59 @@ def test_a_mesh_that_is_too_large_for_filters_is_told_as_it_is() -> None:
         assert exchange.receive(addr(number), claim)
     exchange.child(addr(2))
     assert exchange.filters.outgoing()[addr(3)] == member_mask(ME) | claims[0] | claims[1]
+
+
+def test_what_children_claimed_while_that_was_little_stays_when_it_becomes_too_much() -> None:
+    """A liar below one of them, or several liars that each claim less than an honest one, erase nobody."""
+    children = [addr(n) for n in range(1, 10)]
+    exchange = Exchange([*children, addr(20)], children)
+    honest = member_mask(children[0]) | numbered(1000, 400)
+    for child in children:
+        exchange.child(child)
+    assert exchange.receive(children[0], honest)
+    exchange.filters.mark_all()
+    exchange.filters.flush(1.0)
+    for number, liar in enumerate(children[1:]):
+        assert exchange.receive(liar, numbered(2000 + 399 * number, 399))
+    exchange.filters.mark_all()
+    exchange.filters.flush(2.0)
+    told = exchange.filters.outgoing()[addr(20)]
+    assert told & honest == honest
+    assert false_positive_rate(told) <= 0.2
+
+
+def test_a_child_that_rose_in_steps_leaves_room_for_newcomers() -> None:
+    exchange = Exchange([addr(n) for n in range(1, 4)], [addr(1), addr(2)])
+    exchange.child(addr(1))
+    exchange.child(addr(2))
+    newcomers = member_mask(addr(2)) | numbered(0, 100)
+    for step, claim in enumerate((900, 1500, 2050)):
+        assert exchange.receive(addr(1), numbered(5000, claim), step + 1)
+        exchange.filters.mark_all()
+        exchange.filters.flush(float(step))
+    exchange.receive(addr(2), newcomers)
+    told = exchange.filters.outgoing()[addr(3)]
+    assert told & newcomers == newcomers
+    assert false_positive_rate(told) <= 0.2
+
+
+def test_a_mesh_that_was_large_for_an_hour_is_told_as_it_is() -> None:
+    """Two honest children may be what there is too much of, and whoever knows them is to keep what is known."""
+    exchange = Exchange([addr(n) for n in range(1, 4)], [addr(1), addr(2)])
+    for number, count in ((1, 900), (2, 1000)):
+        exchange.child(addr(number))
+        assert exchange.receive(addr(number), numbered(5000 * number, count))
+    for now in (0.0, LARGE_AFTER_SECS):
+        exchange.filters.mark_all()
+        exchange.filters.flush(now)
+    for number in (1, 2):
+        assert exchange.receive(addr(number), numbered(5000 * number, 1100), 2)
+    for now in (LARGE_AFTER_SECS + 1.0, 3 * LARGE_AFTER_SECS):
+        exchange.filters.mark_all()
+        exchange.filters.flush(now)
+        assert exchange.sent[-1][0] == addr(3)
+        told = int.from_bytes(exchange.sent[-1][1].bits, "little")
+        assert told == member_mask(ME) | numbered(5000, 1100) | numbered(10000, 1100)
 
 
 def test_mesh_size_counts_the_union_once() -> None:

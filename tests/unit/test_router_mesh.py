@@ -362,6 +362,21 @@ def test_children_that_claim_all_that_is_believed_hide_no_newcomers(liars: tuple
     assert_everybody_found(net, [0, 1, 2, 3, 6, 7])
 
 
+def test_one_that_claims_much_hides_nobody_who_was_known_not_even_below_its_own_parent() -> None:
+    """Its parent may pass the claim on whole, and then it is the parent who seems to claim too much further up."""
+    net = MeshNet(12)
+    for a, b in ((0, 1), (1, 2), (2, 3), (2, 4), (2, 5), *((1, n) for n in range(6, 12))):
+        net.link(a, b)
+    net.run(20)
+    net.lost = lambda sender, receiver, message: sender == 5 and message[0] == 0x20
+    claim = made_up(5928, net.random)
+    message = FilterAnnounce(1 << 40, 5, 1, claim.to_bytes(1024, "little")).encode()
+    net.routers[2].message(net.address(5), message[0], message[1:], net.now, net.wall)
+    net.run(20)
+    assert net.routers[2].neighbours[net.address(5)].filter == claim
+    assert_everybody_found(net, [0, 1, 2, 3, 4, *range(6, 12)])
+
+
 def made_up(count: int, random: Random) -> int:
     """A filter with so many bits, of nobody in particular."""
     return sum(1 << position for position in random.sample(range(8192), count))
