@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,7 +125,7 @@ class Replacement:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
-            shutil.copyfile(self._temporary, self._path)
+            _write_in_place(self._path, self._temporary.read_bytes())
             self._temporary.unlink()
 
     def abandon(self) -> None:
@@ -146,7 +146,7 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        path.write_bytes(data)
+        _write_in_place(path, data)
         return
     try:
         replacement.write(data)
@@ -154,6 +154,26 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     except OSError:
         replacement.abandon()
         raise
+
+
+def _write_in_place(path: Path, data: bytes) -> None:
+    """Write into a file that exists. It says what it said before when there is no room. Raises OSError."""
+    with open(path, "r+b", buffering=0) as file:
+        before = file.readall()
+        try:
+            _overwrite(file, data)
+        except OSError:
+            _overwrite(file, before)  # whose room has not been given away
+            raise
+
+
+def _overwrite(file: FileIO, data: bytes) -> None:
+    file.seek(0)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.truncate()
+    os.fsync(file.fileno())
 
 
 def _take_over(path: Path, descriptor: int, mode: int) -> None:
