@@ -230,8 +230,8 @@ class Initiator:
             if peer.doubtful and path != peer.path:
                 # Only the peer can have answered, just now, and nothing else reaches it: it is there.
                 table.move(peer, path)
-            if peer.speaks:
-                # One answer is a sign of life. Another without a frame since comes of who forgets it at once.
+            if peer.speaks(now):
+                # An answer is a sign of life; nothing but answers comes of somebody who forgets us with each of them.
                 if peer.doubtful:
                     table.spoke(peer, now)
                 peer.last_heard = now

@@ -17,6 +17,9 @@ from .trust import SILENCE_WITHOUT_REPORTS, Trust
 UNLIMITED = 65535
 
 _SWAP_PATIENCE = 2.5
+_ANSWERS_SUFFICE_SECS = 60.0
+"""On a bad path, a peer that sends no reports is heard once a minute, and answers many a probe meanwhile."""
+
 _RHYTHM_DECAY = 0.98
 _SOUNDING_SECS, _SOUNDING_SHARE = 30.0, 0.2
 
@@ -180,10 +183,9 @@ class PeerLink:
             return False
         return now - self.swapped_at >= _SWAP_PATIENCE
 
-    @property
-    def speaks(self) -> bool:
-        """Whether a frame under the present keys was heard."""
-        return self.k_from is self.current
+    def speaks(self, now: float) -> bool:
+        """Whether more than answers to handshakes was heard of the peer, and not too long ago."""
+        return self.packets_recv > 0 and now - self.path_heard < _ANSWERS_SUFFICE_SECS
 
     def is_silent(self, now: float) -> bool:
         """Whether a link that should speak has not, for longer than its own rhythm and round trip explain."""
