@@ -11,14 +11,13 @@ through it are silent, and none is heard through it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from math import ceil, log
 
 from meshnode.mesh.coordinates import NodeAddr
 from meshnode.mesh.mmp.quality import Health
 from meshnode.mesh.neighbour import Neighbour, Neighbours
-from meshnode.mesh.relay_record import Evidence, RelayRecord
+from meshnode.mesh.relay_record import Evidence, RelayRecord, Silence
 from meshnode.wire.datagram import SessionDatagram
 
 CHANCE_OF_ERROR = 1e-6
@@ -80,30 +79,34 @@ class BlackHoles:
         Of the neighbours that a silent session leads through any may be the reason. Blame falls on the one that most
         have in common, on one at a time, and on none while it may yet help that another was given up.
         """
+        heard, well = evidence.relays_heard(), evidence.well()
         for address, record in self._records.items():
-            record.review(evidence.weight, SETTLING_SECS, now)
-            if address in evidence.heard:
+            record.review(well, SETTLING_SECS, now)
+            if address in heard:
                 record.heard_through(now)
-        suspicion = self._suspicion(evidence, now)
-        blamed = max(suspicion, key=lambda address: (suspicion[address], address), default=None)
-        if blamed is not None and blamed in self._neighbours:
+        accusers = self._accusers(evidence.silent, heard, now)
+        blamed = max(accusers, key=lambda address: (sum(accusers[address].values()), address), default=None)
+        if blamed is not None:
             self._records.setdefault(blamed, RelayRecord())
         for address, record in self._records.items():
-            record.blame(suspicion[address] if address == blamed else 0, evidence.weight, now)
+            record.blame(accusers[address] if address == blamed else {}, now)
 
-    def _suspicion(self, evidence: Evidence, now: float) -> Counter[NodeAddr]:
-        """How much the silent sessions say against each neighbour that none is heard through.
+    def _accusers(
+        self, silent: Sequence[Silence], heard: Set[NodeAddr], now: float
+    ) -> dict[NodeAddr, dict[NodeAddr, int]]:
+        """The remotes whose silence speaks against each neighbour that none is heard through, and how much.
 
         A link that is silent itself explains why the sessions over it are.
         """
         given_up = {a: r.given_up_at for a, r in self._records.items() if r.given_up_at is not None}
         settling = {address for address, since in given_up.items() if now - since < SETTLING_SECS}
         telling = {a for a, neighbour in self._neighbours.items() if not neighbour.doubtful} - settling
-        suspicion: Counter[NodeAddr] = Counter()
-        for relays, weight in evidence.silent:
+        accusers: dict[NodeAddr, dict[NodeAddr, int]] = {}
+        for remote, relays, weight in silent:
             if relays <= telling:
-                suspicion.update(dict.fromkeys(relays - given_up.keys() - evidence.heard, weight))
-        return suspicion
+                for relay in relays - given_up.keys() - heard:
+                    accusers.setdefault(relay, {})[remote] = weight
+        return accusers
 
     def look(self, relays: Set[NodeAddr], now: float) -> bool:
         """Ask those of `relays` whose turn it is, and judge; True when there is a new verdict."""
@@ -111,7 +114,7 @@ class BlackHoles:
         before = len(self._verdicts)
         watched = relays | {address for address, record in self._records.items() if record.is_suspect}
         for address, neighbour in self._neighbours.items():
-            if address in watched:
+            if address in watched or neighbour.black_hole:
                 self._watch(neighbour, now)
         if len(self._records) > MAX_RECORDS:
             self._forget()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from meshnode.mesh.coordinates import NodeAddr
 from meshnode.mesh.mmp.quality import Health
@@ -28,26 +29,38 @@ LEAST_HOLD, MOST_HOLD = 60.0, 3600.0
 RETURNS_TO_CLEAR = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What sessions tell: which neighbours each silent one leads through, and which others are heard through.
+class Silence(NamedTuple):
+    """A session that is silent against reason, and the neighbours it leads through.
 
-    A silent session weighs `SILENT`, one whose remote is known to be alive `SILENT_THOUGH_ALIVE`.
+    It weighs `SILENT`, or `SILENT_THOUGH_ALIVE` when its remote is known to be there.
     """
 
-    silent: Sequence[tuple[Set[NodeAddr], int]] = ()
-    heard: Set[NodeAddr] = frozenset()
+    remote: NodeAddr
+    relays: Set[NodeAddr]
+    weight: int
 
-    @property
-    def weight(self) -> int:
-        """That of all silent sessions together."""
-        return sum(weight for _, weight in self.silent)
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What sessions tell: which are silent, and by which neighbour the remotes are heard that are heard."""
+
+    silent: Sequence[Silence] = ()
+    heard: Mapping[NodeAddr, NodeAddr] = field(default_factory=dict)
+
+    def relays_heard(self) -> set[NodeAddr]:
+        """The neighbours that bring what others say."""
+        return {relay for remote, relay in self.heard.items() if relay != remote}
+
+    def well(self) -> Set[NodeAddr]:
+        """The remotes that are heard and hear us."""
+        return self.heard.keys() - {silence.remote for silence in self.silent}
 
 
 class RelayRecord:
     """Questions, answers and the verdict. `given_up_at` is None for a neighbour that is relied on."""
 
     __slots__ = (
+        "_accusers",
         "_arrived",
         "_asked_at",
         "_blamed_since",
@@ -61,8 +74,7 @@ class RelayRecord:
         "_returns",
         "_unanswered",
         "_under_way",
-        "_weight",
-        "_weight_before",
+        "_unhelped",
         "ask_at",
         "given_up_at",
         "proof",
@@ -80,8 +92,8 @@ class RelayRecord:
         self._by_sessions = False
         self._blamed_since: float | None = None
         self._exempt_until = float("-inf")
-        self._weight = 0
-        self._weight_before: int | None = None  # of the silent sessions on whose evidence it was given up
+        self._accusers: Set[NodeAddr] = frozenset()
+        self._unhelped: Set[NodeAddr] = frozenset()  # on whose evidence it was given up, until that is reviewed
         self._cleared_at: float | None = None
         self._hold = LEAST_HOLD
 
@@ -119,21 +131,20 @@ class RelayRecord:
 
     # Sessions
 
-    def blame(self, weight: int, weight_of_all: int, now: float) -> None:
-        """Silent sessions of this `weight` speak against it."""
-        self._weight = weight_of_all
-        if weight < TELLING_WEIGHT or now < self._exempt_until:
+    def blame(self, accusers: Mapping[NodeAddr, int], now: float) -> None:
+        """The silent sessions with these remotes speak against it, with such weights."""
+        self._accusers = accusers.keys()
+        if sum(accusers.values()) < TELLING_WEIGHT or now < self._exempt_until:
             self._blamed_since = None
         elif self._blamed_since is None:
             self._blamed_since = now
 
-    def review(self, weight_of_all: int, after: float, now: float) -> None:
-        """Take a verdict on the evidence of sessions back when it was of no use to them."""
-        if self._weight_before is None or self.given_up_at is None or now - self.given_up_at < after:
-            return
-        if weight_of_all >= self._weight_before:
+    def review(self, well: Set[NodeAddr], after: float, now: float) -> None:
+        """Take a verdict on the evidence of sessions back when none of them is among those that are `well` in time."""
+        if not self._unhelped.isdisjoint(well):
+            self._unhelped = frozenset()
+        elif self._unhelped and self.given_up_at is not None and now - self.given_up_at >= after:
             self._take_back(now)
-        self._weight_before = None
 
     def heard_through(self, now: float) -> None:
         """A session is heard through it: if it was given up because none was, something further away was the reason."""
@@ -141,7 +152,8 @@ class RelayRecord:
             self._take_back(now)
 
     def _take_back(self, now: float) -> None:
-        self.given_up_at = self._weight_before = None
+        self.given_up_at = None
+        self._unhelped = frozenset()
         self._by_sessions = False
         self._exempt_until = now + EXEMPT_SECS
 
@@ -155,9 +167,9 @@ class RelayRecord:
             if self.given_up_at is None:
                 self._give_up(now)
                 self._by_sessions = not refuses
-                self._weight_before = self._weight if self._by_sessions else None
+                self._unhelped = self._accusers if self._by_sessions else frozenset()
         elif self._is_cleared(now):
-            self.given_up_at, self._cleared_at, self._weight_before = None, now, None
+            self.given_up_at, self._cleared_at = None, now
             self._by_sessions = False
 
     def _refuses(self, patience: int, health: Health | None) -> bool:

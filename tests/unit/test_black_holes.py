@@ -17,6 +17,7 @@ from meshnode.mesh.relay_record import (
     SILENT,
     SILENT_THOUGH_ALIVE,
     Evidence,
+    Silence,
 )
 from meshnode.wire.datagram import DATAGRAM_HEADER_SIZE, SessionDatagram
 from tests.unit.mesh_rig import sorted_identities
@@ -233,13 +234,19 @@ def test_who_does_not_relay_again_stays_given_up_and_dialling_anew_does_not_help
     assert again.black_hole
 
 
-def _silent(weight: int, *relays: bytes) -> tuple[Set[bytes], int]:
-    return frozenset(relays), weight
+def _silent(weight: int, *relays: bytes, count: int = 1, first: int = 0) -> list[Silence]:
+    """So many sessions, of remotes numbered from `first`."""
+    return [Silence(b"remote%2d" % number, frozenset(relays), weight) for number in range(first, first + count)]
+
+
+def _heard(by: object, number: int = 0) -> dict[bytes, bytes]:
+    """That a remote is heard through a neighbour."""
+    return {b"remote%2d" % number: by.node_addr}  # type: ignore[attr-defined]
 
 
 def test_a_sly_relay_is_given_up_when_a_session_through_it_is_silent_though_its_remote_is_alive() -> None:
     watch = Watch()
-    watch.evidence = Evidence([_silent(SILENT_THOUGH_ALIVE, RELAY.node_addr)])
+    watch.evidence = Evidence(_silent(SILENT_THOUGH_ALIVE, RELAY.node_addr))
     began = watch.now
     watch.run(20)
     when, peer, given_up = watch.verdicts[0]
@@ -249,17 +256,17 @@ def test_a_sly_relay_is_given_up_when_a_session_through_it_is_silent_though_its_
 
 def test_remotes_that_may_be_gone_are_evidence_when_they_are_several() -> None:
     watch = Watch()
-    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 3)
+    watch.evidence = Evidence(_silent(SILENT, RELAY.node_addr, count=3))
     watch.run(20)
     assert watch.verdicts == []
-    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 4)
+    watch.evidence = Evidence(_silent(SILENT, RELAY.node_addr, count=4))
     watch.run(8)
     assert watch.is_given_up()
 
 
 def test_nobody_is_given_up_through_whom_others_are_heard() -> None:
     watch = Watch()
-    watch.evidence = Evidence([_silent(SILENT_THOUGH_ALIVE, RELAY.node_addr)] * 3, frozenset((RELAY.node_addr,)))
+    watch.evidence = Evidence(_silent(SILENT_THOUGH_ALIVE, RELAY.node_addr, count=3), _heard(RELAY, 9))
     watch.run(30)
     assert watch.verdicts == []
 
@@ -267,14 +274,14 @@ def test_nobody_is_given_up_through_whom_others_are_heard() -> None:
 def test_blame_falls_on_what_silent_sessions_have_in_common() -> None:
     watch = Watch()
     relay, other, third = RELAY.node_addr, OTHER.node_addr, THIRD.node_addr
-    watch.evidence = Evidence([_silent(4, relay, other), _silent(4, relay, third)])
+    watch.evidence = Evidence(_silent(4, relay, other) + _silent(4, relay, third, first=1))
     watch.run(8)
     assert [verdict[1:] for verdict in watch.verdicts] == [(relay, True)]
 
 
 def test_a_verdict_that_did_not_help_the_sessions_is_taken_back_and_not_repeated_at_once() -> None:
     watch = Watch()
-    watch.evidence = Evidence([_silent(4, RELAY.node_addr)])
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr))
     watch.run(30)
     assert [verdict[1:] for verdict in watch.verdicts] == [(RELAY.node_addr, True), (RELAY.node_addr, False)]
     watch.run(20)
@@ -284,7 +291,7 @@ def test_a_verdict_that_did_not_help_the_sessions_is_taken_back_and_not_repeated
 def test_a_silent_link_is_reason_enough_for_the_silence_behind_it_and_so_is_one_that_ended() -> None:
     watch = Watch()
     watch.run(5)
-    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 6)
+    watch.evidence = Evidence(_silent(SILENT, RELAY.node_addr, count=6))
     relay = watch.neighbours[RELAY.node_addr]
     relay.doubtful = True
     watch.run(10)
@@ -302,13 +309,13 @@ def test_a_silent_link_is_reason_enough_for_the_silence_behind_it_and_so_is_one_
 def test_a_session_that_is_heard_through_it_again_clears_who_was_given_up_as_none_was() -> None:
     """Something further away was broken, or somebody fell silent on purpose."""
     watch = Watch()
-    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 6)
+    watch.evidence = Evidence(_silent(SILENT, RELAY.node_addr, count=6))
     watch.run(8)
     assert watch.is_given_up()
-    watch.evidence = Evidence((), frozenset((RELAY.node_addr,)))
+    watch.evidence = Evidence((), _heard(RELAY, 9))
     watch.run(2)
     assert not watch.is_given_up()
-    watch.evidence = Evidence([_silent(SILENT, RELAY.node_addr)] * 6)
+    watch.evidence = Evidence(_silent(SILENT, RELAY.node_addr, count=6))
     watch.run(EXEMPT_SECS - 3)
     assert [given_up for _, _, given_up in watch.verdicts] == [True, False]
 
@@ -317,19 +324,51 @@ def test_sessions_do_not_clear_who_returns_nothing() -> None:
     watch = Watch()
     watch.run(10)
     watch.returning.clear()
-    watch.evidence = Evidence((), frozenset((RELAY.node_addr,)))
+    watch.evidence = Evidence((), _heard(RELAY, 9))
     watch.run(30)
     assert [given_up for _, _, given_up in watch.verdicts] == [True]
 
 
 def test_a_verdict_that_helped_stays() -> None:
     watch = Watch()
-    watch.evidence = Evidence([_silent(4, RELAY.node_addr)] * 2)
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, count=2))
     watch.run(8)
     assert watch.is_given_up()
-    watch.evidence = Evidence([_silent(4, OTHER.node_addr)], frozenset((OTHER.node_addr,)))
+    watch.evidence = Evidence(_silent(4, OTHER.node_addr, first=5), _heard(OTHER))
     watch.run(40)
     assert [verdict[1:] for verdict in watch.verdicts] == [(RELAY.node_addr, True)]
+
+
+@pytest.mark.parametrize("heard", [{}, {b"remote 0": OTHER.node_addr}])
+def test_one_that_helped_nobody_is_taken_back_whoever_ceased_to_complain_meanwhile(heard: dict[bytes, bytes]) -> None:
+    """A remote may be heard all the time and not hear us."""
+    watch = Watch()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, count=2), heard)
+    watch.run(8)
+    assert watch.is_given_up()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr), heard)
+    watch.run(13)
+    assert not watch.is_given_up()
+
+
+def test_one_is_taken_back_also_when_nothing_leads_through_the_neighbour_any_more() -> None:
+    watch = Watch()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr))
+    watch.run(8, relays=frozenset())
+    assert watch.is_given_up()
+    watch.run(13, relays=frozenset())
+    assert not watch.is_given_up()
+
+
+def test_one_that_helped_somebody_for_a_moment_stays() -> None:
+    watch = Watch()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, count=2))
+    watch.run(8)
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, first=1), _heard(OTHER))
+    watch.run(2)
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, count=2))
+    watch.run(30)
+    assert [given_up for _, _, given_up in watch.verdicts] == [True]
 
 
 def test_strangers_that_come_and_go_are_forgotten_and_those_given_up_last() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshnode.mesh.relay_record import SILENT, SILENT_THOUGH_ALIVE, Evidence
+from meshnode.mesh.relay_record import SILENT, SILENT_THOUGH_ALIVE, Evidence, Silence
 from meshnode.mesh.session.evidence import TELLING_SECS, UNREPORTED_SECS
 from tests.unit.session_rig import Net, Node, established, pair
 
@@ -27,7 +27,7 @@ def _through_neighbours() -> tuple[Net, Node, Node]:
 
     a.layer.receive = by_way_of_the_bringer  # type: ignore[method-assign]
     _talk(net, a, b, 10)
-    assert a.layer.evidence(net.now) == Evidence([], {BRINGER})
+    assert a.layer.evidence(net.now) == Evidence([], {b.address: BRINGER})
     return net, a, b
 
 
@@ -39,7 +39,7 @@ def test_a_session_that_fell_silent_speaks_against_the_neighbour_that_brought_wh
     net, a, b = _through_neighbours()
     net.lose = lambda source, message: source is b
     _talk(net, a, b, 8)
-    assert a.layer.evidence(net.now) == Evidence([({BRINGER}, SILENT)], set())
+    assert a.layer.evidence(net.now) == Evidence([Silence(b.address, {BRINGER}, SILENT)], {})
 
 
 def test_it_weighs_more_when_a_lookup_has_found_its_remote_since() -> None:
@@ -47,7 +47,7 @@ def test_it_weighs_more_when_a_lookup_has_found_its_remote_since() -> None:
     net.lose = lambda source, message: source is b
     _talk(net, a, b, 8)
     a.layer.lookup_succeeded(b.address, net.now)
-    assert a.layer.evidence(net.now).silent == [({BRINGER}, SILENT_THOUGH_ALIVE)]
+    assert a.layer.evidence(net.now).silent == [Silence(b.address, {BRINGER}, SILENT_THOUGH_ALIVE)]
 
 
 def test_a_remote_that_is_silent_for_long_is_gone_and_nobody_to_blame() -> None:
@@ -55,7 +55,7 @@ def test_a_remote_that_is_silent_for_long_is_gone_and_nobody_to_blame() -> None:
     net.lose = lambda source, message: source is b
     net.run(TELLING_SECS + 15)
     a.layer.tick(net.now)
-    assert a.layer.evidence(net.now) == Evidence([], set())
+    assert a.layer.evidence(net.now) == Evidence([], {})
 
 
 def test_a_remote_that_is_heard_and_tells_no_more_that_it_hears_us_speaks_against_the_next_hop() -> None:
@@ -63,8 +63,9 @@ def test_a_remote_that_is_heard_and_tells_no_more_that_it_hears_us_speaks_agains
     net.lose = lambda source, message: source is a
     _talk(net, a, b, int(UNREPORTED_SECS) + 3)
     evidence = a.layer.evidence(net.now)
-    assert evidence.silent == [({CARRIER}, SILENT_THOUGH_ALIVE)]
-    assert evidence.heard == {BRINGER}
+    assert evidence.silent == [Silence(b.address, {CARRIER}, SILENT_THOUGH_ALIVE)]
+    assert evidence.heard == {b.address: BRINGER}
+    assert evidence.relays_heard() == {BRINGER}
 
 
 def test_a_direct_peer_speaks_against_nobody() -> None:
@@ -73,7 +74,7 @@ def test_a_direct_peer_speaks_against_nobody() -> None:
     net.lose = lambda source, message: True
     _talk(net, a, b, 12)
     assert a.session(b).offers
-    assert a.layer.evidence(net.now) == Evidence([], set())
+    assert a.layer.evidence(net.now) == Evidence([], {})
 
 
 def test_an_opening_without_an_answer_counts_when_a_lookup_just_found_the_remote() -> None:
@@ -82,8 +83,8 @@ def test_an_opening_without_an_answer_counts_when_a_lookup_just_found_the_remote
     net.lose = lambda source, message: True
     a.open(b)
     net.run(12)
-    assert a.layer.evidence(net.now) == Evidence([], set())
+    assert a.layer.evidence(net.now) == Evidence([], {})
     a.layer.lookup_succeeded(b.address, net.now)
     net.run(5)
     parent = a.router.own_coordinates[1]
-    assert a.layer.evidence(net.now).silent == [({CARRIER, parent}, SILENT_THOUGH_ALIVE)]
+    assert a.layer.evidence(net.now).silent == [Silence(b.address, {CARRIER, parent}, SILENT_THOUGH_ALIVE)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from meshnode.mesh.relay_record import SILENT, SILENT_THOUGH_ALIVE, Evidence
+from meshnode.mesh.relay_record import SILENT, SILENT_THOUGH_ALIVE, Evidence, Silence
 
 from .core import Core
 from .revival import is_mute
@@ -32,16 +32,14 @@ FOUND_SECS = 15.0
 def gather(core: Core, now: float) -> Evidence:
     """What the sessions say at this moment."""
     sessions = core.sessions.values()
-    silent: list[tuple[Set[bytes], int]] = []
+    silent = []
     for session in sessions:
         relays = _relays_of_silent(core, session, now)
         if relays:
-            silent.append((relays, SILENT_THOUGH_ALIVE if _is_alive(session, now) else SILENT))
-    return Evidence(silent, {s.heard_through for s in sessions if s.heard_through and _is_heard_through(s, now)})
-
-
-def _is_heard_through(session: Session, now: float) -> bool:
-    return session.heard_through != session.address and now - session.last_heard <= HEARD_SECS
+            weight = SILENT_THOUGH_ALIVE if _is_alive(session, now) else SILENT
+            silent.append(Silence(session.address, relays, weight))
+    heard = {s.address: s.heard_through for s in sessions if s.heard_through and now - s.last_heard <= HEARD_SECS}
+    return Evidence(silent, heard)
 
 
 def _relays_of_silent(core: Core, session: Session, now: float) -> Set[bytes]:
