@@ -421,6 +421,7 @@ class MeshnodeService(Service):
 
     async def interface_up(self, name: str) -> None:
         """Tell; a resolver that was set up for an interface that vanished is set up again."""
+        self._mended("interface")
         self.log("info", f"TUN {name} up: {self.identity.peer.ipv6_text}, mtu {self.config.tun.mtu}")
         if self._is_running:
             await self._lead_names_to_us()
@@ -435,7 +436,7 @@ class MeshnodeService(Service):
     def interface_down(self, reason: str) -> None:
         """Go on for everything else, without an interface until there is one again."""
         self.node.ipv6.adapter = None
-        self._degrade(f"no TUN interface, everything else works: {reason}")
+        self._degrade(f"no TUN interface, everything else works: {reason}", "interface")
 
     def _interface_status(self) -> tuple[str, str]:
         interface = self.interface
@@ -452,6 +453,8 @@ class MeshnodeService(Service):
     # -- small things
 
     def _network_changed(self) -> None:
+        if self.interface is not None:
+            self.interface.network_changed()
         self.node.network_changed()
         self.rendezvous.network_changed()
 

@@ -37,9 +37,9 @@ class InterfaceHost(Protocol):
 class MeshInterface:
     """Interface `name` with mesh address `ipv6` (16 bytes) and `mtu`.
 
-    `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes is replaced:
-    tried after a second, then ever less often, for as long as it takes. With a `firewall` there is no interface without
-    it.
+    `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes, is set down or
+    loses its address is replaced: tried after a second, then ever less often, for as long as it takes. With a `firewall`
+    there is no interface without it.
     """
 
     def __init__(
@@ -111,6 +111,16 @@ class MeshInterface:
     def _is_still(self, opening: int) -> bool:
         """Whether the interface of that number is there, and not another one that was made in its place."""
         return self.device is not None and self._openings == opening
+
+    def network_changed(self) -> None:
+        """Look whether the interface still is as it was configured, after any change of the host's network."""
+        device = self.device
+        if device is None or self.state != "active":
+            return
+        lack = self._network.lack(self.name, self._ipv6)
+        if lack is not None:
+            device.let_go()
+            self.tun_lost(lack)
 
     async def close(self) -> None:
         """Remove the interface and all that was configured with it. Raises NetworkSetupError."""

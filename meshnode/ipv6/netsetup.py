@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import socket
+import struct
 import sys
 from contextlib import suppress
 from ipaddress import IPv6Address
@@ -18,7 +21,11 @@ from twisted.python.failure import Failure
 
 _CHILD: Final = Path(__file__).with_name("_netsetup_child.py")
 _DISABLE_IPV6: Final = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+_ADDRESSES: Final = Path("/proc/net/if_inet6")
 _TIMEOUT: Final = 10.0
+_SIOCGIFFLAGS: Final = 0x8913
+_IFF_UP: Final = 0x1
+_IFREQ: Final = struct.Struct("16sH22x")
 
 
 class NetworkSetupError(Exception):
@@ -42,8 +49,9 @@ class NetworkSetup:
     request while the node goes on starting.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, addresses: Path = _ADDRESSES) -> None:
         self._reactor = reactor
+        self._addresses = addresses
         self._prepared: _Child | None = None
         self._rule_added = False
 
@@ -65,6 +73,21 @@ class NetworkSetup:
             self.cancel()
         self._rule_added = self._rule_added or answer["rule_added"]  # that of a former interface is still there
 
+    def lack(self, name: str, address: bytes) -> str | None:
+        """What interface `name` has not got any more of what `configure` gave it, in words; None when it is all there.
+
+        Routes are not looked for: they go with these two, and the kernel's list of them may be long.
+        """
+        try:
+            if not _is_up(name):
+                return f"somebody set TUN interface {name} down"
+            rows = [line.split() for line in self._addresses.read_text().splitlines()]
+        except OSError:
+            return f"TUN interface {name} or all of IPv6 is gone: somebody removed or renamed it"
+        if (address.hex(), name) not in [(row[0], row[-1]) for row in rows]:
+            return f"TUN interface {name} has lost its address: somebody took it away, or disabled IPv6"
+        return None
+
     async def remove(self) -> None:
         """Undo what outlives the interface, which takes its address and route along. Raises NetworkSetupError."""
         self.cancel()
@@ -84,6 +107,14 @@ class NetworkSetup:
         if answer["error"] is not None:
             raise NetworkSetupError(answer["error"])
         return answer
+
+
+def _is_up(interface: str) -> bool:
+    """Whether an interface is administratively up. Raises OSError when there is none of that name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        request = _IFREQ.pack(interface.encode(), 0)
+        flags: int = _IFREQ.unpack(fcntl.ioctl(asking, _SIOCGIFFLAGS, request))[1]
+    return bool(flags & _IFF_UP)
 
 
 class _Child(ProcessProtocol):

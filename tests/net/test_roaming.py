@@ -13,7 +13,7 @@ from tests.rigs import traffic
 from tests.rigs.hosts import Host, cable
 from tests.rigs.labs import Lab, Pair
 from tests.rigs.nodes import Node
-from tests.rigs.waiting import pause
+from tests.rigs.waiting import pause, wait_until
 
 pytestmark = pytest.mark.net
 
@@ -178,14 +178,24 @@ def test_a_node_that_was_stopped_goes_on(
     assert f"stood still for {seconds}" in pair.left.log() or f"stood still for {seconds - 1}" in pair.left.log()
 
 
-def test_an_interface_of_ours_that_was_deleted_is_made_again(lab: Lab, measured: Callable[[str], None]) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("link del fips0", "TUN interface fips0 is gone"),
+        ("link set fips0 down", "somebody set TUN interface fips0 down"),
+        ("-6 addr flush dev fips0", "TUN interface fips0 has lost its address"),
+    ],
+)
+def test_an_interface_of_ours_that_somebody_spoilt_is_made_again(
+    lab: Lab, measured: Callable[[str], None], change: str, told: str
+) -> None:
     pair = Pair(lab).left_dials().start()
     with traffic.pinging(pair.right.host, pair.left.address, 0.05) as echoes:
         echoes.first(5)
-        pair.left.host.ip("link del fips0")
+        pair.left.host.ip(change)
         gone = time.time()
-        seconds = echoes.reply_after(gone, 15).at - gone
-    measured(f"echo {seconds:.2f} s after the interface was deleted")
-    assert "TUN interface fips0 is gone" in pair.left.log()
+        wait_until(lambda: told in pair.left.log(), 5, "the log tells")
+        seconds = echoes.reply_after(gone + 0.5, 15).at - gone
+    measured(f"echo {seconds:.2f} s after ip {change}")
     assert traffic.ping(pair.left.host, pair.right.address, count=2)
     assert pair.left.status()["tun_state"] == "active"

@@ -24,6 +24,10 @@ class FakeNetwork:
         self.configured: list[str] = []
         self.removed = False
         self.hold: Deferred[None] | None = None
+        self.lacking: str | None = None
+
+    def lack(self, name: str, address: bytes) -> str | None:
+        return self.lacking
 
     def prepare(self) -> None: ...
     def cancel(self) -> None: ...
@@ -98,6 +102,27 @@ def test_taken_away_it_is_made_again_after_a_second() -> None:
     assert device is not None
     device.doRead()
     assert len(rig.packets) == 1
+
+
+def test_set_down_or_without_its_address_it_is_made_again() -> None:
+    rig = Rig()
+    rig.start()
+    rig.interface.network_changed()
+    assert rig.events == ["open", "up"]
+    rig.network.lacking = "it was set down"
+    rig.interface.network_changed()
+    rig.interface.network_changed()
+    assert rig.events[2:] == ["down: it was set down"]
+    assert rig.interface.state == "failed"
+    assert rig.system.open_descriptors == set()
+    rig.network.lacking = None
+    rig.network.failures = ["IPv6 is disabled"]
+    rig.reactor.advance(1)
+    assert rig.events[3:] == ["open", "down: IPv6 is disabled"]
+    rig.interface.network_changed()
+    rig.reactor.advance(2)
+    assert rig.events[5:] == ["open", "up"]
+    assert rig.interface.state == "active"
 
 
 def test_who_may_not_open_the_driver_any_more_makes_the_interface_again_all_the_same() -> None:

@@ -190,6 +190,28 @@ def test_without_ipv6_no_child_is_asked(setup: Setup, monkeypatch: pytest.Monkey
     assert setup.reactor.processes[0].request == b""
 
 
+def test_what_somebody_took_from_the_interface_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses, is_up = tmp_path / "if_inet6", True
+
+    def flags(name: str) -> bool:
+        if name != "fips0":
+            raise OSError(errno.ENODEV, "No such device")
+        return is_up
+
+    monkeypatch.setattr(netsetup, "_is_up", flags)
+    network = NetworkSetup(Reactor(), addresses)
+    own = f"{ADDRESS.hex()} 05 80 00 80    fips0\n"
+    addresses.write_text(f"{bytes(15).hex()}01 01 80 10 80       lo\n{own}")
+    assert network.lack("fips0", ADDRESS) is None
+    assert "removed or renamed" in str(network.lack("fips1", ADDRESS))
+    addresses.write_text(own.replace("fips0", "eth0"))
+    assert "lost its address" in str(network.lack("fips0", ADDRESS))
+    addresses.unlink()
+    assert "all of IPv6 is gone" in str(network.lack("fips0", ADDRESS))
+    is_up = False
+    assert "down" in str(network.lack("fips0", ADDRESS))
+
+
 def test_the_ipv6_switch_is_obeyed(tmp_path: Path) -> None:
     switch = tmp_path / "disable_ipv6"
     with pytest.raises(NetworkSetupError, match="the kernel has no IPv6"):
