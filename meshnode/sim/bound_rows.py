@@ -306,6 +306,14 @@ ROUTING = (
         "those that are gone and were relied on are forgotten, then those given up longest ago",
         "",
     ),
+    Row(
+        ("router.black_holes._records[]._under_way",),
+        "questions of one that may not have arrived yet",
+        "64",
+        at_most(64),
+        "the oldest is not waited for",
+        "",
+    ),
     Row(("router.tree._review._escapes",), "parents left lately", "3", at_most(3), "the oldest is dropped", ""),
     Row(("forwarding._congested",), "congested peers", "one per peer", _peers, "judged anew every second", ""),
 )
