@@ -20,6 +20,9 @@ ASKED = (
 )  # fmt: skip
 """What has to be asked; a command a node does not have is left out of the answers."""
 
+_NO_INTERFACE = "no TUN interface, everything else works: "
+"""How lines of the log begin that say why there is none."""
+
 PARENT_CHANGES = {"metric": "parent_switches", "window": "10m"}
 """The parameters of `show_stats_history`."""
 
@@ -50,7 +53,10 @@ def _state(answers: Mapping[str, Data], now: float) -> Iterator[Finding]:
     elif status["state"] != "running":
         yield Finding(f"the node is {status['state']}", "wait, then look again")
     if status["tun_state"] == "failed":
-        yield Finding("there is no network interface, so programs cannot use the mesh", "start the node as root")
+        reasons = [line["text"] for line in _of(answers, "show_log", "lines") if line["text"].startswith(_NO_INTERFACE)]
+        why = f": {reasons[-1].removeprefix(_NO_INTERFACE)}" if reasons else ""
+        remedy = "mend that; where it came up once it is tried again by itself" if why else "start the node as root"
+        yield Finding(f"there is no network interface, so programs cannot use the mesh{why}", remedy)
 
 
 def _peers(answers: Mapping[str, Data], now: float) -> Iterator[Finding]:

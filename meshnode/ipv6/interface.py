@@ -37,9 +37,9 @@ class InterfaceHost(Protocol):
 class MeshInterface:
     """Interface `name` with mesh address `ipv6` (16 bytes) and `mtu`.
 
-    `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes, is set down or
-    loses its address is replaced: tried after a second, then ever less often, for as long as it takes. With a `firewall`
-    there is no interface without it.
+    `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes, is set
+    down or loses its address is replaced: tried after a second, then ever less often, for as long as it takes. With a
+    `firewall` there is no interface without it.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class MeshInterface:
             return
         lack = self._network.lack(self.name, self._ipv6)
         if lack is not None:
-            device.let_go()
+            device.close()  # which removes it, under whatever name it goes now
             self.tun_lost(lack)
 
     async def close(self) -> None:

@@ -184,6 +184,7 @@ def test_a_node_that_was_stopped_goes_on(
         ("link del fips0", "TUN interface fips0 is gone"),
         ("link set fips0 down", "somebody set TUN interface fips0 down"),
         ("-6 addr flush dev fips0", "TUN interface fips0 has lost its address"),
+        ("link set fips0 down; link set fips0 name mesh", "no TUN interface"),
     ],
 )
 def test_an_interface_of_ours_that_somebody_spoilt_is_made_again(
@@ -192,7 +193,8 @@ def test_an_interface_of_ours_that_somebody_spoilt_is_made_again(
     pair = Pair(lab).left_dials().start()
     with traffic.pinging(pair.right.host, pair.left.address, 0.05) as echoes:
         echoes.first(5)
-        pair.left.host.ip(change)
+        for command in change.split("; "):
+            pair.left.host.ip(command)
         gone = time.time()
         wait_until(lambda: told in pair.left.log(), 5, "the log tells")
         seconds = echoes.reply_after(gone + 0.5, 15).at - gone

@@ -114,6 +114,14 @@ def test_other_trouble_is_found_too_and_grave_things_come_first(answers: dict[st
     assert all(finding.remedy for finding in found)
 
 
+def test_a_missing_interface_is_told_with_the_last_reason(answers: dict[str, Any]) -> None:
+    answers["show_status"]["tun_state"] = "failed"
+    lines = [("warn", f"no TUN interface, everything else works: {why}") for why in ("it is down", "IPv6 is disabled")]
+    answers["show_log"] = {"lines": [{"level": level, "text": text} for level, text in [*lines, ("warn", "other")]]}
+    (text,) = texts(answers)
+    assert text == "there is no network interface, so programs cannot use the mesh: IPv6 is disabled"
+
+
 def test_a_node_that_stops_is_told_as_such(answers: dict[str, Any]) -> None:
     answers["show_status"]["state"] = "draining"
     assert texts(answers) == ["the node is draining"]
