@@ -69,6 +69,31 @@ def test_only_what_is_allowed_gets_in_and_the_rules_go_with_the_node(lab: Lab) -
     assert left.host.run(TABLE).returncode != 0
 
 
+def test_a_datagram_in_fragments_gets_in_where_a_whole_one_does(lab: Lab) -> None:
+    """All but the first have no port to be told by; the kernel puts them together before it looks."""
+    pair = _guarded(lab, allow_udp=[8080])
+    for node in (pair.left, pair.right):
+        node.settings["transports"] = {"udp": {"mtu": 1280}}
+    pair.start()
+    left, right = pair.left, pair.right
+    with (
+        left.host.socket(kind=socket.SOCK_DGRAM) as open_port,
+        left.host.socket(kind=socket.SOCK_DGRAM) as closed_port,
+        right.host.socket(kind=socket.SOCK_DGRAM) as client,
+    ):
+        open_port.bind(("::", 8080))
+        closed_port.bind(("::", 8081))
+        open_port.settimeout(5)
+        for size in (100, 1232, 4000):
+            for port in (8081, 8080):
+                client.sendto(bytes(size), (left.address, port))
+            assert len(open_port.recv(65535)) == size
+        closed_port.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            closed_port.recv(65535)
+    assert "counter packets 0" not in left.host.run(TABLE).stdout
+
+
 def test_other_interfaces_are_not_touched(lab: Lab) -> None:
     pair = _guarded(lab).start()
     with pair.left.host.socket(socket.AF_INET) as listener:
