@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ class Stubborn:
 
 
 @pytest.fixture(params=["a mount point", "in a read-only directory"])
-def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubborn]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stubborn:
     file = Stubborn(tmp_path / "resolv.conf")
     plain = os.open
 
@@ -46,8 +44,7 @@ def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(os, "replace", lambda source, target: file.refuse(errno.EBUSY))
     else:
         monkeypatch.setattr(os, "open", guarded)
-    yield file
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    return file
 
 
 @pytest.mark.parametrize("text", ["", "nameserver 127.0.0.1\n", LONG])
@@ -59,7 +56,11 @@ def test_the_file_says_what_was_written_and_nothing_else(file: Stubborn, text: s
 
 def test_without_room_the_file_says_what_it_said_before(file: Stubborn) -> None:
     file.room = len(BEFORE) + 10
-    with pytest.raises(OSError, match="File too large"):
-        write_whole(file.path, LONG)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(file.path, LONG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)  # before pytest writes to what may be a file
     assert file.path.read_text() == BEFORE
     assert [entry.name for entry in file.path.parent.iterdir()] == ["resolv.conf"]
