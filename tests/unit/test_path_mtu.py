@@ -112,3 +112,24 @@ def test_reset_forgets_the_sending_direction_only() -> None:
     state.reset()
     assert state.current == 65535
     assert state.observed == 1300
+
+
+def test_a_report_of_short_frames_does_not_hide_that_long_ones_have_just_arrived() -> None:
+    state = PathMtuState()
+    state.seed(1400)
+    state.carried(1400, 10.0)
+    state.carried(200, 11.0)
+    assert not state.claim(1000, 12.0)
+    state.carried(200, 15.0)
+    assert state.claim(1000, 15.5)
+
+
+def test_sizes_are_watched_for_a_minute_after_a_claim_and_no_longer() -> None:
+    state = PathMtuState()
+    state.seed(1400)
+    assert state.evidence is None
+    state.claim(1000, 10.0)
+    state.reported(5, 5, 69.0)
+    assert state.evidence is not None
+    state.reported(6, 6, 71.0)
+    assert state.evidence is None

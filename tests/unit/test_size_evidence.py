@@ -96,3 +96,36 @@ def test_a_batch_that_no_report_reaches_is_given_up() -> None:
     assert line.evidence.reported(far_behind, line.received - 1, line.now) is None
     line.second(1310)
     assert line.arrived == [1310]
+
+
+def test_as_many_losses_as_there_were_large_frames_tell_nothing() -> None:
+    line = Line(narrow=500)
+    line.second(110)
+    line.send(1310, 110)
+    assert line.evidence.reported(line.highest, line.received, line.now) is None
+
+
+def test_only_frames_of_the_largest_size_count_for_it() -> None:
+    line = Line(narrow=1350)
+    line.second(110)
+    line.send(1310, 1310)
+    line.send(1400, 110)
+    assert line.evidence.reported(line.highest, line.received, line.now) is None
+
+
+def test_fewer_received_in_all_is_a_new_beginning_too() -> None:
+    line = Line()
+    line.second(110)
+    line.send(1310, 110, 110)
+    assert line.evidence.reported(line.highest, line.received - 8, line.now) is None
+    line.received -= 8
+    line.second(1310)
+    assert line.arrived == [1310]
+
+
+def test_a_batch_is_given_up_though_reports_go_on() -> None:
+    line = Line()
+    line.second(110)
+    line.send(1310)
+    line.now += PATIENCE + 1
+    assert line.evidence.reported(line.highest + 1, line.received + 1, line.now) is None
