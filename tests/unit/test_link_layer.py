@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from meshnode.mesh.link import DialFailed, DialRefused, PeerDown, PeerUp
 from meshnode.mesh.settings import LimitSettings, MeshSettings, RekeySettings
-from meshnode.wire.link import DisconnectReason
+from meshnode.noise import NONCE
+from meshnode.wire.link import ESTABLISHED, DisconnectReason
 
 from .link_rig import LinkHost, LinkNet
 
@@ -287,6 +288,98 @@ def test_a_replayed_first_message_does_not_disturb_a_live_link() -> None:
     assert large.peer(small).path == (1, small.name)
     assert large.peer(small).k_bit == 0
     exchange(net, small, large)
+
+
+def test_a_first_message_is_answered_for_as_long_as_it_is_new_and_never_again() -> None:
+    """A replay of one that came to nothing costs neither a public-key operation nor an answer (spec 01, 18.2)."""
+    net, small, large = pair()
+    net.dial(small, large)
+    ((_, frame),) = small.layer.drain_outbound()
+    for _ in range(2):
+        net.inject("attacker", large, frame)
+        assert len(large.layer.drain_outbound()) == 1
+    large.layer.tick(40.0)
+    for now in (40.0, 4000.0):
+        large.layer.receive(1, "attacker", [frame], now)
+        assert large.layer.drain_outbound() == []
+    assert large.layer.counters.replayed_handshake == 2
+    assert large.layer.candidates == []
+
+
+def test_frames_whose_length_is_not_the_one_they_tell_are_dropped() -> None:
+    """Not even a first message is then looked into (spec 01, 5.1)."""
+    net, small, large = linked()
+    small.layer.dial(LinkHost("other", 9).identity.peer, (1, "other"), net.now)
+    ((_, first),) = small.layer.drain_outbound()
+    net.inject("stranger", large, first[:2] + b"\x6f" + first[3:])
+    assert large.layer.counters.payload_len_mismatch == 1
+    assert large.layer.counters.wrong_key == 0
+
+
+def test_a_frame_without_a_whole_inner_header_only_uses_up_its_counter() -> None:
+    net, small, large = linked()
+    peer = small.peer(large)
+    heard = large.peer(small).last_heard
+    epoch = peer.current
+    header = ESTABLISHED.pack(0, 0, 4, epoch.their_index, epoch.send_counter)
+    frame = header + epoch.encrypt(NONCE.pack(epoch.send_counter), bytes(4), header)
+    net.now += 1
+    for _ in range(2):
+        assert large.layer.receive(1, "elsewhere", [frame], net.now) == []
+    assert large.peer(small).last_heard == heard
+    assert large.peer(small).path == (1, small.name)
+    assert (large.layer.counters.malformed, large.layer.counters.replayed) == (1, 1)
+
+
+def test_where_no_index_is_free_nothing_begins() -> None:
+    net, small, large = linked()
+    (taken,) = small.layer._table.epochs
+    small.layer._table.entropy = lambda size: (taken * 8)[:size]
+    net.run(40)
+    with pytest.raises(DialRefused):
+        net.dial(small, LinkHost("other", 9))
+    small.layer._initiator.rekey(small.peer(large), net.now)
+    large.layer._initiator.rekey(large.peer(small), net.now)
+    net.run(3)
+    assert small.peer(large).rekeys == large.peer(small).rekeys == 0
+    exchange(net, small, large)
+
+
+def test_room_that_was_there_for_the_answer_and_is_not_for_the_proof_makes_no_peer() -> None:
+    """Two strangers are answered while there is one place."""
+    target = LinkHost("target", 1, MeshSettings(limits=LimitSettings(max_peers=1)))
+    strangers = [LinkHost(f"stranger {number}", 20 + number) for number in range(2)]
+    net = LinkNet(target, *strangers)
+    held: list[tuple[str, bytes]] = []
+
+    def hold_proofs(source: str, to: str, frame: bytes) -> list[bytes]:
+        if not frame[0]:
+            held.append((source, frame))
+        return [frame] if frame[0] else []
+
+    net.wire = hold_proofs
+    for stranger in strangers:
+        net.dial(stranger, target)
+    net.settle()
+    assert len(target.layer.candidates) == 2
+    for source, frame in held:
+        net.inject(source, target, frame)
+    assert len(target.layer.peers) == 1
+    assert target.layer.counters.no_room == 1
+
+
+def test_no_link_is_renewed_before_its_thirtieth_second_nor_after_a_renewal_of_the_peer() -> None:
+    """It would be taken for a crossing dial, or get no answer (spec 01, 8.1)."""
+    net, small, large = linked(rekey=RekeySettings(after_secs=1, after_messages=1))
+    small.peer(large).leads_renewals = True
+    net.run(28)
+    assert small.peer(large).rekeys == 0
+    net.run(3)
+    assert small.peer(large).rekeys == 1
+    large.peer(small).leads_renewals = True
+    large.peer(small).established_at -= 1000
+    net.run(26)
+    assert small.peer(large).rekeys == 1
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["one restarted", "both restarted"])
