@@ -185,7 +185,7 @@ class RelayRecord:
         """For twice as long as the last time, if that is not long ago."""
         recently = self._cleared_at is not None and now - self._cleared_at <= MOST_HOLD
         self._hold = min(2 * self._hold, MOST_HOLD) if recently else LEAST_HOLD
-        self.given_up_at, self._returns = now, 0
+        self.given_up_at = now
 
     def _is_cleared(self, now: float) -> bool:
         """Whether it has relayed again for long enough."""

@@ -6,6 +6,7 @@ from collections.abc import Set
 
 import pytest
 
+from meshnode.identity import Identity
 from meshnode.mesh.black_holes import PROOF_SIZE, BlackHoles, patience_with
 from meshnode.mesh.mmp import Health
 from meshnode.mesh.neighbour import Neighbour, Neighbours
@@ -17,6 +18,7 @@ from meshnode.mesh.relay_record import (
     SILENT,
     SILENT_THOUGH_ALIVE,
     Evidence,
+    RelayRecord,
     Silence,
 )
 from meshnode.wire.datagram import DATAGRAM_HEADER_SIZE, SessionDatagram
@@ -371,6 +373,84 @@ def test_one_that_helped_somebody_for_a_moment_stays() -> None:
     assert [given_up for _, _, given_up in watch.verdicts] == [True]
 
 
+def test_nobody_else_is_blamed_while_it_may_yet_help_that_one_was_given_up() -> None:
+    watch = Watch()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, OTHER.node_addr))
+    watch.run(16)
+    assert len(watch.verdicts) == 1
+
+
+def test_blame_that_is_left_does_not_fall_on_who_was_given_up_already() -> None:
+    watch = Watch()
+    watch.evidence = Evidence(_silent(4, OTHER.node_addr))
+    watch.run(8)
+    watch.evidence = Evidence((), _heard(THIRD))
+    watch.run(15)
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr, OTHER.node_addr, first=5))
+    watch.run(8)
+    assert [verdict[1:] for verdict in watch.verdicts] == [(OTHER.node_addr, True), (RELAY.node_addr, True)]
+
+
+def test_what_went_unanswered_before_the_link_fell_silent_is_forgotten() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.run(2)
+    watch.neighbours[RELAY.node_addr].doubtful = True
+    watch.run(5)
+    watch.neighbours[RELAY.node_addr].doubtful = False
+    watch.run(1.5)
+    assert watch.verdicts == []
+
+
+def test_who_returned_nothing_stays_given_up_for_its_time_whoever_is_heard_through_it() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.run(8)
+    watch.returning.add(RELAY.node_addr)
+    watch.evidence = Evidence((), _heard(RELAY))
+    watch.run(LEAST_HOLD - 10)
+    assert [given_up for _, _, given_up in watch.verdicts] == [True]
+
+
+@pytest.mark.parametrize("heard_by", [RELAY, OTHER], ids=["taken back", "served its time"])
+def test_who_is_relied_on_again_may_be_blamed_again_later(heard_by: Identity) -> None:
+    watch = Watch()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr))
+    watch.run(8)
+    watch.evidence = Evidence((), _heard(heard_by))
+    watch.run(LEAST_HOLD + 5)
+    watch.evidence = Evidence((), _heard(RELAY))
+    watch.run(5)
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr))
+    watch.run(8)
+    assert [given_up for _, _, given_up in watch.verdicts] == [True, False, True]
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+def test_who_has_to_be_asked_twice_each_time_is_not_relied_on_again(repeats: int) -> None:
+    record, now = RelayRecord(), 1000.0
+    record.given_up_at = now
+    for _ in range(100):
+        for _ in range(1 + repeats):
+            now += 2.0
+            record.ask(lambda: bytes(PROOF_SIZE), None, now)
+        record.answered(now)
+        record.judge(patience_with(None), None, now)
+    assert (record.given_up_at is not None) == bool(repeats)
+
+
+def test_a_question_counts_though_nothing_arrived_after_it_and_time_stamps_are_cut_off() -> None:
+    record = RelayRecord()
+    patience = 3
+    for number in range(3 * patience + 1):
+        asked = 100.0009 + number
+        record.ask(lambda: bytes(PROOF_SIZE), Health(1.0, 100.0, asked), asked)
+        record.judge(patience, Health(1.0, asked - 1.0009, asked), asked)
+    assert record.given_up_at == pytest.approx(109.0, abs=0.1)
+
+
 def test_strangers_that_come_and_go_are_forgotten_and_those_given_up_last() -> None:
     watch = Watch()
     watch.run(10)
@@ -379,10 +459,17 @@ def test_strangers_that_come_and_go_are_forgotten_and_those_given_up_last() -> N
     assert watch.is_given_up()
     guilty = watch.neighbours.pop(RELAY.node_addr)
     for number in range(1500):
+        if number == 700:
+            watch.evidence = Evidence(_silent(4, OTHER.node_addr))
+            watch.run(8)
+            watch.evidence = Evidence()
+            later = watch.neighbours.pop(OTHER.node_addr)
         address = number.to_bytes(16, "big")
-        watch.neighbours[address] = Neighbour(OTHER.peer, 1472)
+        watch.neighbours[address] = Neighbour(THIRD.peer, 1472)
         watch.holes.look({address}, watch.now)
         del watch.neighbours[address]
-    watch.holes.met(guilty)
-    assert guilty.black_hole
+    for neighbour in (guilty, later):
+        neighbour.black_hole = False
+        watch.holes.met(neighbour)
+        assert neighbour.black_hole
     assert len(watch.holes._records) <= 1026
