@@ -19,6 +19,7 @@ from .events import (
     PathBroken,
     PathMtuFound,
     PeerConnected,
+    PeerHeard,
     PeerMoved,
     PeerRemoved,
     PeerSilent,
@@ -77,6 +78,9 @@ class Chronicle:
 
     def peer_silent(self, peer: PeerLink) -> None:
         self._events.publish(PeerSilent(peer.identity.npub, self._name(peer.node_addr)))
+
+    def peer_heard(self, peer: PeerLink) -> None:
+        self._events.publish(PeerHeard(peer.identity.npub, self._name(peer.node_addr)))
 
     def dial_failed(self, remote: PeerIdentity, path: Path, reason: str) -> None:
         hint = HINTS.get(reason, "")

@@ -415,8 +415,10 @@ class Node(TransportEvents):
 
     def _link_notice(self, notice: LinkNotice, now: float) -> None:
         match notice:
-            case TrustChanged(peer):
+            case TrustChanged(peer, regained):
                 self._trust_changed(peer, now)
+                if regained:
+                    self.chronicle.peer_heard(peer)
             case FramesLost(peer, since):
                 self.router.frames_lost(peer.node_addr, since)
             case MtuChanged(peer):

@@ -96,6 +96,19 @@ class PeerSilent(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class PeerHeard(Event):
+    """A peer that was silent is heard and relied on again; its link lasted."""
+
+    KIND: ClassVar[str] = "peer_heard"
+    SUBSYSTEM: ClassVar[str] = "link"
+    npub: str
+    name: str
+
+    def text(self) -> str:
+        return f"peer {self.name} speaks again"
+
+
+@dataclass(slots=True, frozen=True)
 class DialFailure(Event):
     """A dial ended without a link. `hint` says what may be behind the reason, where that is not plain."""
 
@@ -344,6 +357,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     PeerRemoved,
     PeerMoved,
     PeerSilent,
+    PeerHeard,
     DialFailure,
     PeerRefused,
     KeysRenewed,

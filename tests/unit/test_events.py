@@ -16,6 +16,7 @@ from meshnode.mesh.session import SessionCounters
 from meshnode.mesh.settings import LimitSettings, MeshSettings, RekeySettings
 from meshnode.node import events
 from meshnode.node.events import EVENTS, KEPT, KINDS, Event, EventHub, LimitReached, PeerSilent, Record
+from meshnode.transports.memory import LinkQuality
 from meshnode.wire.link import DisconnectReason
 from tests.unit.node_rig import MeshNet
 
@@ -90,6 +91,18 @@ def test_the_life_of_a_link_is_told() -> None:
     meeting.net.run(3)
     (down,) = meeting.of("peer_down")
     assert down.event.values()["reason"] == "disconnected by peer (shutdown)"
+
+
+def test_a_peer_that_fell_silent_and_speaks_again_is_told_as_both() -> None:
+    meeting = Meeting().begin()
+    meeting.net.run(10)
+    for loss in (1.0, 0.0):
+        for one, other in (("a", "b"), ("b", "a")):
+            meeting.net.medium.set_quality(one, other, LinkQuality(delay=(0.001, 0.002), loss=loss))
+        meeting.net.run(10)
+    told = [record for record in meeting.records if record.event.KIND in ("peer_silent", "peer_heard", "peer_down")]
+    assert kinds(told) == ["peer_silent", "peer_heard"]
+    assert told[1].event.values()["npub"] == meeting.b.identity.npub
 
 
 def test_a_change_of_parent_and_sessions_are_told() -> None:

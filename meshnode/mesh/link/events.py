@@ -70,9 +70,13 @@ LinkEvent = PeerUp | PeerDown | LinkResolved | PathChanged | FirstRtt | DialFail
 
 @dataclass(slots=True, frozen=True)
 class TrustChanged:
-    """`peer` became or ceased to be doubtful or distrusted: use it less, or again. The link itself stays."""
+    """`peer` became or ceased to be doubtful or distrusted: use it less, or again. The link itself stays.
+
+    `regained` is one that was distrusted and is no longer.
+    """
 
     peer: PeerLink
+    regained: bool = False
 
 
 @dataclass(slots=True, frozen=True)

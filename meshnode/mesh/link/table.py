@@ -206,8 +206,9 @@ class LinkTable:
         """A doubtful peer was heard: rely on it again, unless it has disappointed too often lately."""
         silence, srtt_ms = now - peer.last_heard, peer.measurement.srtt_ms
         if not peer.distrusted or peer.trust.regains(silence, srtt_ms, now):
+            regained = peer.distrusted
             peer.doubtful = peer.distrusted = False
-            self.notices.append(TrustChanged(peer))
+            self.notices.append(TrustChanged(peer, regained))
 
     # -- sending
 
