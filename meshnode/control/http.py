@@ -10,7 +10,9 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.logger import Logger, LogLevel
 from twisted.protocols.policies import WrappingFactory
+from twisted.web.http import HTTPChannel
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
@@ -42,9 +44,22 @@ class Folder(Resource):
         return notFound()
 
 
+class _Quiet(Logger):
+    """Only what went wrong: strangers must not fill the log, with timeouts and HEAD requests that Twisted tells of."""
+
+    def emit(self, level: Any, format: str | None = None, **values: object) -> None:
+        if level >= LogLevel.warn:
+            super().emit(level, format, **values)
+
+
+class _Channel(HTTPChannel):
+    _log = _Quiet()
+
+
 class _BoundedRequest(Request):
     """A request with a small body. Others are cut off: Twisted would put them on the disk, whole and from anybody."""
 
+    _log = _Quiet()
     _body_size = 0
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
@@ -67,11 +82,12 @@ class QuietSite(Site):
     """Nobody wants a line in the log for every look, and nobody sends us forms."""
 
     noisy = False
+    protocol = _Channel  # type: ignore[assignment]
     requestFactory = _BoundedRequest  # noqa: N815
     displayTracebacks = False  # noqa: N815
 
-    def __init__(self, root: Resource, timeout: float | None) -> None:
-        super().__init__(root, timeout=timeout, parsePOSTFormSubmission=False)
+    def __init__(self, root: Resource, timeout: float | None, reactor: Any) -> None:
+        super().__init__(root, timeout=timeout, parsePOSTFormSubmission=False, reactor=reactor)
 
     def log(self, request: Any) -> None: ...
 
@@ -101,7 +117,7 @@ class HttpServer:
     def __init__(self, what: str, endpoint: Endpoint, root: Resource, reactor: Any) -> None:
         self.what = what
         self.endpoint = endpoint
-        self._site = _Bounded(QuietSite(root, timeout=_TIMEOUT_SECS))
+        self._site = _Bounded(QuietSite(root, _TIMEOUT_SECS, reactor))
         self._reactor = reactor
         self._port: Any = None
 

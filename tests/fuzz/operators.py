@@ -62,7 +62,7 @@ def web(data: bytes) -> None:
     chain = _mesh()
     guard = Guard(Endpoint("/run/page", "", 0), chain.hosts[0].identity.peer, (), _TOKEN)
     for root in (site(chain.operators[0].state, guard), metrics(chain.hosts[0].node)):
-        channel = QuietSite(root, timeout=None).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        channel = QuietSite(root, None, None).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         transport = StringTransport()
         with _nothing_logged():
             channel.makeConnection(transport)

@@ -12,8 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from meshnode.config.operator_sections import Endpoint
+from meshnode.control import http
 from meshnode.control.http import MOST_CONNECTIONS
 from meshnode.control.web import site as web
 from meshnode.control.web.guard import Guard, TokenError, read_token
@@ -140,6 +143,27 @@ def test_a_long_body_is_cut_off_and_nowhere_kept(served: Served, framing: str) -
 
 def test_a_body_too_long_that_comes_at_once_is_not_acted_upon(served: Served) -> None:
     assert served.request("POST", "/api/disconnect", JSON, b'{"npub": "npub1x"}' + b" " * 4096)[0] == 413
+
+
+def test_strangers_do_not_fill_the_log(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    @implementer(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        said.append(formatEvent(event))
+
+    monkeypatch.setattr(http, "_TIMEOUT_SECS", 0.02)
+    served = Served(web.site(chain.operators[0].state, Guard(LOCAL, chain.hosts[0].identity.peer, (), TOKEN)))
+    globalLogPublisher.addObserver(observer)
+    try:
+        assert served.request("HEAD", "/")[0] == 200
+        with socket.create_connection(("127.0.0.1", served.port)) as silent:
+            silent.setblocking(False)
+            served.turn_until(lambda: is_ended(silent))
+    finally:
+        globalLogPublisher.removeObserver(observer)
+        served.stop()
+    assert said == []
 
 
 def test_what_is_no_utf8_is_read_as_something_else(served: Served) -> None:
