@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from meshnode.mesh.settings import LimitSettings, MeshSettings
-from meshnode.node.candidates import PeerAddress
+from meshnode.node.candidates import KnownPeer, PeerAddress
 from meshnode.node.hearsay import (
     ADVERT_COPIES,
     BEACON_COPIES,
@@ -17,9 +17,11 @@ from meshnode.node.hearsay import (
     HOST_BURST,
     HOST_RATE,
     MOST_AT_ONCE,
+    MOST_EARNED,
     MOST_EXTRA_AT_ONCE,
     MOST_EXTRA_PER_SEC,
     MOST_PER_SEC,
+    Hearsay,
     host_of,
 )
 from meshnode.wire.ethernet import enclose
@@ -270,3 +272,21 @@ def test_a_host_is_named_without_its_port() -> None:
     assert host_of("192.0.2.1:2121") == "192.0.2.1"
     assert host_of("[fe80::1%eth0]:2121") == "[fe80::1%eth0]"
     assert host_of("eth0/02:00:00:00:00:01") == "eth0/02:00:00:00:00:01"
+
+
+def test_copies_that_were_earned_do_not_pile_up() -> None:
+    known = KnownPeer(peer(1).identity)
+    for _ in range(10):
+        Hearsay.heard(known, ADVERT_COPIES)
+    assert known.earned == MOST_EARNED
+
+
+@pytest.mark.parametrize(("earned", "most"), [(0, MOST_EXTRA_AT_ONCE), (1, MOST_AT_ONCE)])
+def test_hosts_without_number_share_what_there_is_for_all(earned: int, most: float) -> None:
+    hearsay = Hearsay(bytes(32))
+    known = KnownPeer(peer(1).identity)
+    allowed = 0
+    for number in range(1000):
+        known.earned = earned
+        allowed += hearsay.allow(known, f"v4-{number}:2121", 0.0)
+    assert allowed == most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,30 @@ def test_links_that_flood_take_half_of_everybodys_turns_and_who_asks_for_little_
         net.run(1.0)
     assert answered <= 2 * 128 + 1
     assert flood(a, 1, net.now, link_peer=bytes([99]) * 16) == 1
+
+
+def test_what_they_leave_is_there_all_at_once_also_while_they_go_on() -> None:
+    limiter = SetupLimiter(MeshSettings())
+    for now in range(20):
+        for number in range(1, 6):
+            _strangers(limiter, 300, float(now), bytes([number]) * 16)
+    assert _strangers(limiter, 30, 19.0, bytes([99]) * 16) == 30
+
+
+def _strangers(limiter: SetupLimiter, count: int, now: float, link: bytes) -> int:
+    return sum(limiter.allow(link, bytes(16), Source.STRANGER, now) for _ in range(count))
+
+
+def test_a_neighbour_has_no_more_than_its_share_for_names_that_we_know() -> None:
+    limiter = SetupLimiter(MeshSettings())
+    names = [number.to_bytes(16, "big") for number in range(500)]
+    assert sum(limiter.allow(LINK, name, Source.KNOWN, 0.0) for name in names) == 128
+
+
+def test_sessions_that_fill_half_of_the_table_make_it_sparing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshnode.mesh.session.layer.MAX_SESSIONS", 160)
+    net, a, _b = pair()
+    assert flood(a, 400, net.now) == 80
 
 
 def test_a_storm_of_strangers_takes_no_turn_of_a_source_that_we_know() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshnode.mesh.relay_record import SILENT, SILENT_THOUGH_ALIVE, Evidence, Silence
+from meshnode.mesh.session import LookupWanted
 from meshnode.mesh.session.evidence import TELLING_SECS, UNREPORTED_SECS
 from tests.unit.session_rig import Net, Node, established, pair
 
@@ -88,3 +89,52 @@ def test_an_opening_without_an_answer_counts_when_a_lookup_just_found_the_remote
     net.run(5)
     parent = a.router.own_coordinates[1]
     assert a.layer.evidence(net.now).silent == [Silence(b.address, {CARRIER, parent}, SILENT_THOUGH_ALIVE)]
+
+
+def test_an_opening_that_was_hardly_repeated_tells_nothing() -> None:
+    net, a, b = pair()
+    a.router.hop = CARRIER
+    net.lose = lambda source, message: True
+    a.open(b)
+    a.layer.lookup_succeeded(b.address, net.now)
+    net.run(2)
+    assert a.session(b).resend_count == 1
+    assert a.layer.evidence(net.now).silent == []
+
+
+def test_who_has_hardly_sent_anything_cannot_miss_reports_of_it() -> None:
+    net, a, b = _through_neighbours()
+    for _ in range(20):
+        b.send(a, b"only one of us talks")
+        net.run(0.5)
+    session = a.session(b)
+    session.sent_by_report = session.measurement.sender.packets_sent - 2
+    session.reported_at = net.now - 100
+    assert a.layer.evidence(net.now).silent == []
+    session.sent_by_report -= 1
+    assert a.layer.evidence(net.now).silent == [Silence(b.address, {CARRIER}, SILENT_THOUGH_ALIVE)]
+
+
+def test_a_remote_that_has_not_reported_yet_tells_nothing() -> None:
+    net, a, b = established()
+    a.router.hop = CARRIER
+    assert a.session(b).reported_at is None
+    assert a.layer.evidence(net.now).silent == []
+
+
+def test_a_lookup_that_ended_as_the_remote_fell_silent_does_not_show_that_it_is_there() -> None:
+    net, a, b = _through_neighbours()
+    net.lose = lambda source, message: source is b
+    _talk(net, a, b, 1)
+    a.layer.lookup_succeeded(b.address, net.now)
+    _talk(net, a, b, 7)
+    assert a.layer.evidence(net.now).silent == [Silence(b.address, {BRINGER}, SILENT)]
+
+
+def test_a_remote_that_ceased_to_report_is_looked_for_now_and_then_for_a_minute_though_we_have_nothing_to_say() -> None:
+    net, a, b = _through_neighbours()
+    net.lose = lambda source, message: source is b
+    a.events.clear()
+    net.run(200)
+    looked_for = [event for event in a.events if isinstance(event, LookupWanted) and event.remote == b.address]
+    assert 4 <= len(looked_for) <= 6
