@@ -64,6 +64,12 @@ class BlackHoles:
         record = self._records.get(neighbour.address)
         neighbour.black_hole = record is not None and record.given_up_at is not None
 
+    def woke(self) -> None:
+        """Time passed in which we did not listen: what was not heard then means nothing."""
+        for record in self._records.values():
+            record.abandon()
+            record.blame({}, 0.0)
+
     def returned(self, proofs: Iterable[bytes], now: float) -> None:
         """These came back, whoever brought them: a relay may know a better way to us than the link between us."""
         came = set(proofs)

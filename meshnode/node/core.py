@@ -495,6 +495,7 @@ class Node(TransportEvents):
         """The machine was suspended, or this process stopped: nobody's silence meanwhile means anything."""
         self.chronicle.stood_still(slept)
         self.links.woke(slept, now)
+        self.router.black_holes.woke()
         self.peering.surroundings_changed(now)
 
     def _serve(self, now: float) -> None:

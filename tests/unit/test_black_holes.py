@@ -175,6 +175,20 @@ def test_an_answer_that_took_hours_as_the_machine_slept_makes_it_no_less_watchfu
     assert watch.is_given_up()
 
 
+def test_what_was_suspected_before_the_machine_slept_is_not_held_against_anybody() -> None:
+    watch = Watch()
+    watch.run(10)
+    watch.returning.clear()
+    watch.evidence = Evidence(_silent(4, RELAY.node_addr))
+    watch.run(2)
+    watch.now += 20.0
+    watch.holes.woke()
+    watch.run(2)
+    assert watch.verdicts == []
+    watch.run(BLAME_SECS)
+    assert watch.is_given_up()
+
+
 def test_who_was_given_up_is_not_asked_more_often_than_others() -> None:
     watch = Watch()
     watch.run(10)

@@ -6,6 +6,7 @@ import pytest
 
 from meshnode.identity import Identity
 from meshnode.ipv6.fragment import Reassembler
+from meshnode.mesh.relay_record import RelayRecord
 from meshnode.mesh.settings import MeshSettings, RekeySettings
 from meshnode.node.peering import DialError, PeerAddress, PeerConfig
 from meshnode.transports.memory import LinkQuality
@@ -310,6 +311,16 @@ def test_a_node_that_stood_still_keeps_its_peers_and_says_so() -> None:
     assert any("stood still for" in text for _, text in a.log)
     assert not any("removed" in text for _, text in a.log + b.log)
     pass_both_ways(net, a, b)
+
+
+def test_a_node_that_stood_still_begins_anew_to_watch_its_relays() -> None:
+    net, a, b = pair()
+    net.run(5)
+    record = RelayRecord()
+    record.ask(lambda: b"what it did not return", None, net.clock.seconds())
+    a.node.router.black_holes._records[b.identity.node_addr] = record
+    net.clock.advance(20)
+    assert not record.is_suspect
 
 
 def test_a_node_shows_itself_when_its_network_changed() -> None:
