@@ -41,7 +41,8 @@ class Decisions:
         """The peer to forward to; None for ourselves and when no peer is known to be nearer."""
         direct = self._neighbours.get(destination)
         if direct is not None:
-            return destination if not (direct.doubtful or direct.poor) else self._detour(direct, now)
+            good = direct.has_announced and not (direct.doubtful or direct.poor)
+            return destination if good else self._detour(direct, now)
         coordinates = self._cache.get_and_touch(destination, now)
         return None if coordinates is None else self._decide(destination, coordinates)
 
@@ -96,7 +97,7 @@ class Decisions:
         hop = None if coordinates is None else self._decide(direct.address, coordinates)
         if hop is None:
             return self._last_resort(direct)
-        if direct.doubtful:
+        if direct.doubtful or not direct.has_announced:
             return hop
         present, cost = self._cost_range(direct.address), self._link_cost(hop)
         worthwhile = present is not None and cost is not None and cost + COST_OF_A_HOP < present.low

@@ -142,6 +142,11 @@ class Neighbour:
             self.clock = ClockReading(ahead, is_news)
         self.position = position
 
+    @property
+    def has_announced(self) -> bool:
+        """Whether it told us a place, whatever that is worth; before, it may have done no more than answer a dial."""
+        return self.sequence_heard >= 0
+
     def claims(self, mask: int) -> bool:
         """Whether the peer's filter has all bits of a member's mask."""
         return self.filter is not None and self.filter & mask == mask

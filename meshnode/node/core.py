@@ -411,7 +411,7 @@ class Node(TransportEvents):
             self.sessions.remove(peer.node_addr, closing)
         self.path_mtus.clamp(peer.node_addr, None)
         self.chronicle.peer_down(peer, reason)
-        self.peering.peer_down(peer.identity, now, redial, peer.path)
+        self.peering.peer_down(peer.identity, now, redial, peer.path, spoke=peer.packets_recv > 0)
 
     def _link_notice(self, notice: LinkNotice, now: float) -> None:
         match notice:

@@ -272,10 +272,12 @@ class Peering:
             if path is not None:
                 self._prove(known, path)
 
-    def peer_down(self, identity: PeerIdentity, now: float, redial: bool = True, path: Path | None = None) -> None:
+    def peer_down(
+        self, identity: PeerIdentity, now: float, redial: bool = True, path: Path | None = None, spoke: bool = True
+    ) -> None:
         """A link along `path` ended: come back to a wanted peer, at once if it had lasted (spec 01 section 11.3).
 
-        It was there: that is worth as much as to hear of it.
+        It was there: that is worth as much as to hear of it. A link on which the peer never `spoke` was none.
         """
         known = self.known.get(identity.node_addr)
         if known is None:
@@ -283,7 +285,7 @@ class Peering:
         if path is not None:
             self._prove(known, path)
         self._hearsay.heard(known, ADVERT_COPIES)
-        lasted = known.up_since is not None and now - known.up_since >= LASTING_SECS
+        lasted = spoke and known.up_since is not None and now - known.up_since >= LASTING_SECS
         known.up_since = None
         known.vain = 0 if lasted else known.vain + 1
         if not redial or self._stopping or not known.is_redialled(now):

@@ -51,14 +51,21 @@ def grid(width: int, height: int) -> list[Edge]:
 
 
 class NarrowNetwork(MemoryNetwork):
-    """A medium whose links may swallow long frames without a word, as a path behind a tunnel does."""
+    """A medium whose links may swallow long frames without a word, as a path behind a tunnel does.
+
+    Where `phases` names some, it carries frames of those only.
+    """
 
     limits: dict[Edge, int]
+    phases: dict[Edge, set[int]]
 
     def carry(self, source: str, destination: str, frames: list[bytes]) -> None:
         limit = self.limits.get((source, destination))
         if limit is not None:
             frames = [frame for frame in frames if len(frame) <= limit]
+        phases = self.phases.get((source, destination))
+        if phases is not None:
+            frames = [frame for frame in frames if frame[0] in phases]
         super().carry(source, destination, frames)
 
 
@@ -94,7 +101,7 @@ class HealingNet(MeshNet):
     ) -> None:
         super().__init__(settings, quality or LAN)
         self.medium = NarrowNetwork(self.clock, seed=seed, quality=quality or LAN)
-        self.medium.limits = {}
+        self.medium.limits, self.medium.phases = {}, {}
         self.edges = list(edges)
         self.arrivals: dict[Flow, list[float]] = defaultdict(list)
         self.owners: dict[bytes, str] = {}

@@ -72,6 +72,18 @@ def test_a_bad_link_to_the_root_is_left_for_a_longer_way() -> None:
     assert lost(net, 10) == pytest.approx(0, abs=0.01)
 
 
+def test_a_peer_that_answers_handshakes_and_nothing_else_is_reached_by_another_way() -> None:
+    """As a daemon before 0.4 without room does (spec 01 section 7.1)."""
+    net = HealingNet([("r", "c"), ("r", "p"), ("p", "c")], ["r", "p", "c"])
+    net.medium.phases = {("r", "c"): {1}, ("c", "r"): {2}}
+    net.start()
+    net.run(40)
+    net.talk(("r", "c"), ("c", "r"))
+    net.run(20)
+    assert lost(net, 150) <= 0.01
+    assert 2 <= len(net.said("r", "peer c connected")) <= 5
+
+
 def test_a_link_that_got_well_is_used_again() -> None:
     net = HealingNet(TRIANGLE, ["r", "p", "c"])
     degraded(net, LinkQuality(loss=0.25, delay=NEAR))

@@ -69,11 +69,11 @@ class Rig:
             self.peering.dial_failed(event.remote, now)  # type: ignore[union-attr]
         self.links.drain_outbound()
 
-    def lose(self, lost: PeerConfig, up: float, down: float) -> None:
+    def lose(self, lost: PeerConfig, up: float, down: float, spoke: bool = True) -> None:
         """Let a link to `lost` be there for a while."""
         self.peering.known.configure(lost)
         self.peering.peer_up(lost.identity, up)
-        self.peering.peer_down(lost.identity, down)
+        self.peering.peer_down(lost.identity, down, spoke=spoke)
 
     def due(self) -> float:
         (retry,) = self.peering.retries.values()
@@ -200,6 +200,19 @@ def test_links_that_do_not_last_are_replaced_ever_more_slowly() -> None:
         assert wait <= longest
     assert waits[1:] == sorted(waits[1:])
     assert waits[4] >= 60
+
+
+def test_links_on_which_nothing_was_heard_have_not_lasted() -> None:
+    rig = Rig()
+    now, waits = 0.0, []
+    for _ in range(5):
+        rig.lose(peer(2, A), now, now + 31, spoke=False)
+        waits.append(rig.due() - now - 31)
+        now = rig.due()
+    assert waits[1:] == sorted(waits[1:])
+    assert waits[4] >= 60
+    rig.lose(peer(2, A), now, now + 31)
+    assert rig.due() - now - 31 <= 1
 
 
 def test_a_peer_without_auto_reconnect_stays_lost() -> None:

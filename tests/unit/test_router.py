@@ -401,6 +401,19 @@ def test_what_the_destination_said_just_now_is_not_given_up_for_an_old_notion_of
     assert node.router.coordinates_for(target, node.now) is None
 
 
+def test_a_peer_that_announced_nothing_so_far_is_the_second_choice() -> None:
+    """It may be none: to answer our dial and forget it looks the same (spec 01 section 7.1)."""
+    node = Node(1, [0, 3])
+    node.hear(0)
+    newcomer = ADDRESSES[3]
+    assert node.router.next_hop(newcomer, node.now) == newcomer
+    node.router.learn_coordinates(newcomer, [newcomer, ADDRESSES[2], ADDRESSES[0]], node.now)
+    assert node.router.next_hop(newcomer, node.now) == ADDRESSES[0]
+    assert node.router.onward_hop(newcomer, ADDRESSES[0], node.now) == newcomer
+    node.hear(3, 2, 0)
+    assert node.router.next_hop(newcomer, node.now) == newcomer
+
+
 def lose(node: Node, peer: int) -> None:
     """The link to a peer fell silent, and probing it was in vain."""
     node.router.set_trust(ADDRESSES[peer], True, False, node.now, WALL)
