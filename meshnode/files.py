@@ -94,7 +94,7 @@ class Replacement:
     """What is to take the place of the file `path` in one step, written piece by piece beside it.
 
     Permissions and owner of a file that exists are kept, a new one gets `mode`; the directory is made when it is
-    missing. Every method raises OSError.
+    missing. Devices, pipes and the like are left alone. Every method raises OSError.
     """
 
     def __init__(self, path: Path, mode: int = 0o644) -> None:
@@ -183,6 +183,8 @@ def _take_over(path: Path, descriptor: int, mode: int) -> None:
     except FileNotFoundError:
         os.fchmod(descriptor, mode)
         return
+    if not stat.S_ISREG(status.st_mode):  # /dev/null, say, which a renamed file would take the place of for everybody
+        raise OSError(errno.EINVAL, "it is not a regular file")
     if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, status.st_uid, status.st_gid)
     os.fchmod(descriptor, status.st_mode & 0o777)

@@ -9,6 +9,7 @@ from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from meshnode.files import write_whole
@@ -81,7 +82,10 @@ def load(path: Path, now: float, wall: float) -> History:
     Raises `HistoryFileError` for a file that holds none.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise HistoryFileError(f"the history in {path} cannot be read: it is not a regular file")
+        if status.st_size > LARGEST_FILE:
             raise ValueError("it is too large")
         document = json.loads(path.read_text())
         return _restored(document, now, wall)

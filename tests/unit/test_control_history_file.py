@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(HistoryFileError, match=r"is begun anew: "):
         load(file, 0.0, WALL)
+
+
+def test_what_is_no_file_is_neither_read_nor_replaced(history: History, tmp_path: Path) -> None:
+    device = tmp_path / "history"
+    device.symlink_to(os.devnull)
+    with pytest.raises(HistoryFileError, match="cannot be read: it is not a regular file"):
+        load(device, 0.0, WALL)
+    with pytest.raises(HistoryFileError, match="it is not a regular file"):
+        save(history, device, at(0.0), at(WALL))
+    assert device.is_symlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["history"]
 
 
 def test_series_that_are_damaged_are_found_out(history: History, tmp_path: Path) -> None:
