@@ -68,13 +68,16 @@ def _clock(neighbour: Neighbour | None) -> dict[str, Any]:
 def _doubts(peer: PeerLink, neighbour: Neighbour | None) -> dict[str, str]:
     """Ours: a silent peer is `doubtful` while it is probed, and `distrusted` once that had no answer.
 
-    One that drops what is led through it is a `black_hole`.
+    One that drops what is led through it is a `black_hole`; one that is `withholding` leaves out of its filters even
+    those it hangs below.
     """
     if peer.distrusted:
         return {"trust": "distrusted"}
     if neighbour is not None and neighbour.black_hole:
         return {"trust": "black_hole"}
-    return {"trust": "doubtful"} if peer.doubtful else {}
+    if peer.doubtful:
+        return {"trust": "doubtful"}
+    return {"trust": "withholding"} if neighbour is not None and neighbour.withholds else {}
 
 
 def _traffic(peer: PeerLink) -> dict[str, int]:

@@ -25,6 +25,9 @@ ANSWER_SECS = 30.0
 """How long an answer may take: relays forget a request after 10 s (spec 03 section 7.3), slow links come on top."""
 
 FORWARD_LIMIT_AGE = 60.0
+MOST_OTHERS_ASKED = 3
+"""Peers outside the tree that an origin asks at a time."""
+
 SECOND_AT = 0.4  # of the interval
 MAX_BUDGETS = 1024
 ORIGINS_AT_ONCE = 64.0
@@ -239,11 +242,7 @@ class Lookups:
             counters.req_bloom_miss += 1
             self.backoff.record_failure(target, now)
             return False
-        asked = self._ask(target, now)
-        if not asked:
-            self.backoff.record_failure(target, now)
-            return False
-        self.pending[target] = PendingLookup(now, now, asked=asked)
+        self.pending[target] = PendingLookup(now, now, asked=self._ask(target, now))
         return True
 
     def heard_filter(self, peer: NodeAddr, now: float) -> None:
@@ -276,7 +275,7 @@ class Lookups:
             else:
                 lookup.attempt += 1
                 lookup.last_sent = now
-                lookup.asked = self._ask(target, now)
+                lookup.asked = self._ask(target, now, again=True)
 
     def next_deadline(self) -> float | None:
         deadline = min(map(self._attempt_deadline, self.pending.values()), default=float("inf"))
@@ -287,10 +286,17 @@ class Lookups:
         ladder = self._settings.attempt_timeouts_secs
         return lookup.last_sent + (ladder[min(lookup.attempt, len(ladder)) - 1] if ladder else 0)
 
-    def _ask(self, target: NodeAddr, now: float) -> list[NodeAddr]:
-        """Send one attempt to the tree peers that may know `target`; the peers asked."""
+    def _ask(self, target: NodeAddr, now: float, again: bool = False) -> list[NodeAddr]:
+        """Send one attempt to the tree peers that may know `target`; the peers asked.
+
+        Where none claims to, or they did not find it before, some others are asked as well: what a parent leaves out of
+        its filters or does not pass on is found by way of any other neighbour.
+        """
         self.counters.req_initiated += 1
-        peers = [address for address in self._claimants(target) if self._mesh.is_tree_peer(address)]
+        claimants = self._claimants(target)
+        peers = [address for address in claimants if self._mesh.is_tree_peer(address)]
+        if again or not peers:
+            peers += [address for address in claimants if address not in peers][:MOST_OTHERS_ASKED]
         if peers:
             request = self._request(target, now)
             for peer in peers:
@@ -319,8 +325,8 @@ class Lookups:
             del self.asked[oldest]
 
     def can_ask(self, target: NodeAddr) -> bool:
-        """Whether a tree peer claims to reach `target`."""
-        return any(self._mesh.is_tree_peer(address) for address in self._claimants(target))
+        """Whether a peer claims to reach `target`."""
+        return bool(self._claimants(target))
 
     def _claimants(self, target: NodeAddr) -> list[NodeAddr]:
         """The peers whose filter contains `target`; distrusted ones only while there are no others at all."""

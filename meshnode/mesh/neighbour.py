@@ -103,7 +103,7 @@ class Neighbour:
     `modest_filter` what it was when those of all peers together were last those of a small mesh. Traffic
     avoids a `doubtful` peer where it can, and a detour to a `poor` one may be worth it; what a distrusted one announced
     does not count while there are others. A `black_hole` drops what is led through it: it is for its own traffic alone,
-    as far as there are others.
+    as far as there are others. One that `withholds` does not tell whom it reaches, and is no parent if others are.
     """
 
     identity: PeerIdentity
@@ -123,6 +123,7 @@ class Neighbour:
     poor: bool = False
     trusted: bool = True
     black_hole: bool = False
+    withholds: bool = False
     announce: Outgoing = field(default_factory=Outgoing)
     filter_announce: Outgoing = field(default_factory=Outgoing)
     budget: Budget = field(default_factory=Budget)

@@ -29,6 +29,7 @@ from meshnode.mesh.router_events import (
 )
 from meshnode.mesh.settings import MeshSettings
 from meshnode.mesh.tree import Tree, TreeCounters
+from meshnode.mesh.withholding import Withholding
 
 TREE_ANNOUNCE, FILTER_ANNOUNCE, LOOKUP_REQUEST, LOOKUP_RESPONSE = 0x10, 0x20, 0x30, 0x31
 SECOND_LOOK = 0.7
@@ -107,6 +108,7 @@ class Router:
         self.warm = self.hints.warm
         self.signals = ErrorSignals(self.me, self.neighbours, self.coordinate_cache, self.refused)
         self.routing_error, self.mtu_error = self.signals.routing_error, self.signals.mtu_error
+        self._withholding = Withholding(self.me, self.neighbours)
         self.black_holes = BlackHoles(self.me, self.neighbours, self.send, entropy, link_health)
         self._detachment = Detachment(entropy)
         self._missed: dict[NodeAddr, float] = {}  # targets nobody could be asked for, by when that was
@@ -225,6 +227,7 @@ class Router:
         self.announces.flush(now)
         self._look_again(now, wall)
         self._notice_measurements(now, wall)
+        self._notice_withholding(now, wall)
         self._escape(now, wall)
         self._reevaluate_periodically(now, wall)
         self.filters.flush(now)
@@ -309,6 +312,11 @@ class Router:
         judged = set(self.tree.judged(now))
         news, self._judged = judged - self._judged, judged
         if news:
+            self._reconsider(now, wall)
+
+    def _notice_withholding(self, now: float, wall: float) -> None:
+        """A parent by whose filters nobody is found is left."""
+        if self._withholding.look(now):
             self._reconsider(now, wall)
 
     def _watch_relays(self, now: float, wall: float) -> None:

@@ -69,22 +69,22 @@ def evaluate_parent(
     paths: Mapping[NodeAddr, Coordinates],
     costs: Mapping[NodeAddr, float],
     hysteresis: float,
-    black_holes: Set[NodeAddr] = frozenset(),
+    unfit: Set[NodeAddr] = frozenset(),
 ) -> Choice | None:
     """Which parent to take instead of the present situation, if any (spec 03 section 3.5).
 
     `parent` is None while we are root, `root` our present root, `paths` the announced coordinates of the peers that
-    have any, `costs` the link costs of the measured ones. `black_holes`, and whoever hangs below them, come after all
+    have any, `costs` the link costs of the measured ones. `unfit` peers, and whoever hangs below them, come after all
     others.
     """
     best_root = min((path[-1] for path in paths.values()), default=me)
     if me <= best_root:
         return None
-    best = _cheapest(me, best_root, paths, costs, black_holes)
+    best = _cheapest(me, best_root, paths, costs, unfit)
     if best is None or best[-1] == parent:
         return None
     hindrance, effective_depth, address = best
-    if parent is None or parent not in paths or best_root < root or hindrance < _hindrance(paths[parent], black_holes):
+    if parent is None or parent not in paths or best_root < root or hindrance < _hindrance(paths[parent], unfit):
         return Choice(address, Urgency.MANDATORY)
     present = len(paths[parent]) - 1 + _cost(parent, costs)
     if effective_depth < present * (1.0 - min(max(hysteresis, 0.0), 1.0)):
@@ -92,11 +92,11 @@ def evaluate_parent(
     return None
 
 
-def _hindrance(path: Coordinates, black_holes: Set[NodeAddr]) -> int:
-    """2 for the path of a black hole, 1 for one below it, else 0."""
-    if not black_holes or black_holes.isdisjoint(path):
+def _hindrance(path: Coordinates, unfit: Set[NodeAddr]) -> int:
+    """2 for the path of an unfit peer, 1 for one below it, else 0."""
+    if not unfit or unfit.isdisjoint(path):
         return 0
-    return 2 if path[0] in black_holes else 1
+    return 2 if path[0] in unfit else 1
 
 
 def _cheapest(
@@ -104,11 +104,11 @@ def _cheapest(
     root: NodeAddr,
     paths: Mapping[NodeAddr, Coordinates],
     costs: Mapping[NodeAddr, float],
-    black_holes: Set[NodeAddr],
+    unfit: Set[NodeAddr],
 ) -> tuple[int, float, NodeAddr] | None:
     """The eligible peer of least hindrance and effective depth; ties go to the smaller address."""
     eligible = (
-        (_hindrance(path, black_holes), len(path) - 1 + _cost(address, costs), address)
+        (_hindrance(path, unfit), len(path) - 1 + _cost(address, costs), address)
         for address, path in paths.items()
         if path[-1] == root and me not in path and (address in costs or not costs)
     )
@@ -253,7 +253,7 @@ class Tree:
             self._plausible_paths(now),
             self._costs(now),
             self._settings.parent_hysteresis,
-            self._black_holes(),
+            self._unfit(),
         )
         if choice is None or (choice.urgency is Urgency.DISCRETIONARY and self._damper.vetoes(now)):
             return None
@@ -264,10 +264,10 @@ class Tree:
         if self.is_root or self._damper.just_changed(now):
             return None
         paths = {a: n.position.coordinates for a, n in self._neighbours.items() if n.position is not None and n.trusted}
-        black_holes = self._black_holes()
-        if black_holes and self.parent in paths:
-            limit = _hindrance(paths[self.parent], black_holes)
-            paths = {a: path for a, path in paths.items() if _hindrance(path, black_holes) <= limit}
+        unfit = self._unfit()
+        if unfit and self.parent in paths:
+            limit = _hindrance(paths[self.parent], unfit)
+            paths = {a: path for a, path in paths.items() if _hindrance(path, unfit) <= limit}
         return self._review.lasting_choice(self.me, self.parent, paths, now)
 
     def set_parent(self, parent: NodeAddr, now: float, wall: float) -> None:
@@ -329,8 +329,8 @@ class Tree:
         trusted = {a: path for a, (path, is_trusted) in placed.items() if is_trusted}
         return trusted or {a: path for a, (path, _) in placed.items()}
 
-    def _black_holes(self) -> Set[NodeAddr]:
-        return {address for address, neighbour in self._neighbours.items() if neighbour.black_hole}
+    def _unfit(self) -> Set[NodeAddr]:
+        return {a for a, neighbour in self._neighbours.items() if neighbour.black_hole or neighbour.withholds}
 
     def judged(self, now: float) -> Set[NodeAddr]:
         """The peers whose links have a cost; while there are none, all are alike."""

@@ -200,6 +200,7 @@ ROUTING = (
     ),
     Row(
         (
+            "router._withholding._looks[].path",
             "router.neighbours[].position.ancestry",
             "router.neighbours[].position.coordinates",
             "router.tree._ancestry",
@@ -296,6 +297,14 @@ ROUTING = (
         "1,024; 30 s after the last time",
         at_most(1024),
         "the one contradicted longest ago is forgotten, and believed once more for a moment",
+        "",
+    ),
+    Row(
+        ("router._withholding._looks",),
+        "filters compared with the places of those who sent them",
+        "one per peer",
+        _peers,
+        "goes with the peer",
         "",
     ),
     Row(

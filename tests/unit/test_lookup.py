@@ -109,19 +109,32 @@ def test_a_second_lookup_joins_the_first() -> None:
 
 
 def test_nobody_claiming_the_target_ends_the_lookup_at_once() -> None:
-    rig = Rig()
+    rig = Rig(backoff_base_secs=10, backoff_max_secs=100)
     rig.reach(PARENT.node_addr, addr(1))
     assert not rig.lookups.start(FAR.node_addr, 0.0)
-    assert (rig.counters.req_bloom_miss, rig.counters.req_initiated) == (1, 0)
-
-
-def test_a_cross_link_alone_cannot_start_a_lookup() -> None:
-    rig = Rig(backoff_base_secs=10, backoff_max_secs=100)
-    rig.reach(CROSS.node_addr, FAR.node_addr)
-    assert not rig.lookups.start(FAR.node_addr, 0.0)
     assert rig.lookups.pending == {}
+    assert (rig.counters.req_bloom_miss, rig.counters.req_initiated) == (1, 0)
     assert not rig.lookups.start(FAR.node_addr, 9.9)
     assert rig.counters.req_backoff_suppressed == 1
+
+
+def test_a_cross_link_alone_is_asked_where_no_tree_peer_claims_to_know() -> None:
+    """Unlike in the reference: a parent that leaves somebody out of its filters does not hide them (spec 03, 7.2)."""
+    rig = Rig()
+    rig.reach(PARENT.node_addr, addr(1))
+    rig.reach(CROSS.node_addr, FAR.node_addr)
+    assert rig.lookups.start(FAR.node_addr, 0.0)
+    assert [peer for peer, _ in rig.mesh.sent] == [CROSS.node_addr]
+
+
+def test_a_cross_link_is_asked_only_once_tree_peers_did_not_find_it() -> None:
+    rig = Rig()
+    for peer in (PARENT, CROSS):
+        rig.reach(peer.node_addr, FAR.node_addr)
+    rig.lookups.start(FAR.node_addr, 0.0)
+    assert [peer for peer, _ in rig.mesh.sent] == [PARENT.node_addr]
+    rig.lookups.advance(1.0)
+    assert [peer for peer, _ in rig.mesh.sent[1:]] == [PARENT.node_addr, CROSS.node_addr]
 
 
 def test_attempts_follow_the_ladder_each_with_a_fresh_id() -> None:

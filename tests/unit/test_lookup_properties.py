@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -178,16 +179,17 @@ class Lookup(RuleBasedStateMachine):
         assert deadline is None or deadline > self.now
 
     def check_asked(self, sent: Sent) -> None:
-        """Tree peers that claim the target are asked, each once and with a number never used before."""
+        """Tree peers that claim the target are asked, and few others, each once and with a number never used before."""
         requests = [(peer, LookupRequest.parse(message[1:])) for peer, message in sent]
         for peer, request in requests:
             assert request.request_id not in self.used
-            assert peer in self.mesh.tree_peers
             assert self.claims(peer, request.target)
             assert (request.origin, request.ttl) == (ME.node_addr, 64)
             assert request.origin_coordinates == self.mesh.own_coordinates
             self.outstanding[request.request_id] = request.target
             self.sent_at[request.request_id] = self.now
+        others = Counter(request.target for peer, request in requests if peer not in self.mesh.tree_peers)
+        assert max(others.values(), default=0) <= lookup.MOST_OTHERS_ASKED
         self.used |= {request.request_id for _, request in requests}
         assert len({(peer, request.request_id) for peer, request in requests}) == len(sent)
 
