@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -244,6 +245,11 @@ def forged(number: int, target: str) -> DNSOutgoing:
     return advert
 
 
+def _is_settled(host: Host) -> bool:
+    addresses = host.ip("-6 address show dev eth0")
+    return "fe80:" in addresses and "tentative" not in addresses
+
+
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_node_is_met_although_the_first_messages_get_lost(lab: Lab, lost: int, measured: Measured) -> None:
     """The right one hears no adverts: all depends on what the left one sends to an address that it only heard of."""
@@ -251,6 +257,9 @@ def test_a_node_is_met_although_the_first_messages_get_lost(lab: Lab, lost: int,
     left, right = lan_node(lab, "left"), lan_node(lab, "right")
     for node in (left, right):
         switch.join(node.host)
+    for node in (left, right):
+        # An address that comes a second later makes discovery begin anew, in the midst of the only adverts there are.
+        wait_until(partial(_is_settled, node.host), 10, "its link has a link-local address for good")
     lose_first(switch, lost, "udp dport 2121")
     done = switch.hub.run(["nft", "add rule netdev q c0 udp dport 5353 drop"])
     assert done.returncode == 0, done.stderr
