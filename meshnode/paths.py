@@ -90,12 +90,8 @@ def key_directory(loaded: list[Path], system: Path = SYSTEM_DIRECTORY) -> Path:
 
 def default_socket(name: str, environment: Environment, is_directory: Callable[[str], bool] = os.path.isdir) -> Path:
     """Path of a socket that the configuration does not name; only the existence of directories counts."""
-    if is_directory(RUN_DIRECTORY):
-        return Path(RUN_DIRECTORY) / name
-    runtime = environment.get("XDG_RUNTIME_DIR")
-    if runtime and is_directory(runtime):
-        return Path(runtime) / "fips" / name
-    return Path("/tmp") / f"fips-{name}"
+    places = _socket_places(name, environment)
+    return next(path for needed, path in places if needed is None or is_directory(needed))
 
 
 def find_socket(
@@ -113,16 +109,18 @@ def find_socket(
     try:
         status(usual)
     except FileNotFoundError:
-        return next((path for path in _socket_places(name, environment) if _is_ours(path, status)), usual)
+        return next((path for _, path in _socket_places(name, environment) if _is_ours(path, status)), usual)
     except OSError:
         pass  # it is not for us to see: whoever asks it learns why
     return usual
 
 
-def _socket_places(name: str, environment: Environment) -> Iterator[Path]:
+def _socket_places(name: str, environment: Environment) -> Iterator[tuple[str | None, Path]]:
+    """Where a socket may be, best first, each with the directory that has to exist for that, if one has to."""
+    yield RUN_DIRECTORY, Path(RUN_DIRECTORY) / name
     if runtime := environment.get("XDG_RUNTIME_DIR"):
-        yield Path(runtime) / "fips" / name
-    yield Path("/tmp") / f"fips-{name}"
+        yield runtime, Path(runtime) / "fips" / name
+    yield None, Path("/tmp") / f"fips-{name}"
 
 
 def _is_ours(path: Path, status: Callable[[Path], os.stat_result]) -> bool:

@@ -28,7 +28,9 @@ FORWARD_LIMIT_AGE = 60.0
 MOST_OTHERS_ASKED = 3
 """Peers outside the tree that an origin asks at a time."""
 
-SECOND_AT = 0.4  # of the interval
+SECOND_AT = 0.4
+"""Share of the interval after which a question may be relayed a second time."""
+
 MAX_BUDGETS = 1024
 ORIGINS_AT_ONCE = 64.0
 ORIGINS_PER_SECOND = 16.0
