@@ -141,7 +141,7 @@ def test_fifty_names_at_once_and_a_dead_one_among_them(lab: Lab) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(rig.resolve, [*names, "nobody-has-this-name.fips"]))
     assert answers.pop() == []
-    assert all(len(answer) == 1 for answer in answers)
+    assert [answer for answer in answers if len(answer) != 1] == []
     assert len({answer[0] for answer in answers}) == 50
     rules = rig.rules()
     assert all(f"ip6 daddr {answer[0]} dnat ip6 to" in rules for answer in answers)

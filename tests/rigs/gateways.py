@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class GatewayRig:
         self._program = gateway or gateway_program()
         self.log_file = self.near.directory / "gateway.log"
         self.process: subprocess.Popen[str] | None = None
+        self._ports = count(20_000)
         self.clients = [self._client(lab, number) for number in range(clients)]
         self.near.host.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
         self.near.settings["dns"] = {"enabled": True, "bind_addr": "::1", "port": 5354}
@@ -132,7 +134,9 @@ class GatewayRig:
 
     def question(self, name: str, client: int = 0, *options: str) -> str:
         """Ask the gateway for the IPv6 address of `name` from a LAN client; returns all that dig prints."""
-        command = ["dig", "+time=6", "+tries=1", "-p", str(NAMES_PORT), f"@{LAN}1", name, *(options or ("AAAA",))]
+        # Left to itself dig shares ports (SO_REUSEPORT): two at once may get the same one, and one the other's answer.
+        own = ["-b", f"::#{next(self._ports)}", "-p", str(NAMES_PORT), f"@{LAN}1"]
+        command = ["dig", "+time=6", "+tries=1", *own, name, *(options or ("AAAA",))]
         return self.clients[client].run(command).stdout
 
     def fetch(self, address: str, port: int = 8000, client: int = 0, path: str = "") -> str:

@@ -53,7 +53,13 @@ class Lab:
         return node
 
     def log_tails(self, lines: int = 40) -> str:
-        return "\n".join(node.log_tail(lines) for node in self.nodes)
+        """Return the ends of the nodes' logs, then those of what runs beside them, for failure messages."""
+        beside = sorted(self.directory.glob("host-*/**/*.log"))
+        return "\n".join([*(node.log_tail(lines) for node in self.nodes), *(_tail(file, lines) for file in beside)])
+
+
+def _tail(file: Path, lines: int) -> str:
+    return "\n".join([f"--- {file.name}", *file.read_text(errors="replace").splitlines()[-lines:]])
 
 
 class Pair:
