@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 LARGEST_FILE = 1 << 20
+
+
+class IrregularFileError(OSError):
+    """What is there is a directory, a pipe, a device or the like."""
+
+    def __init__(self) -> None:
+        super().__init__("it is not a regular file")
 
 
 class FileProblem(ValueError):
@@ -51,7 +59,7 @@ class WatchedFile:
         if self._signature is None:
             return None
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 content = file.read(LARGEST_FILE + 1)
             if len(content) > LARGEST_FILE:
                 raise FileProblem(f"it is larger than {LARGEST_FILE} bytes")
@@ -73,12 +81,24 @@ def _signature(path: Path) -> _Signature | str | None:
     except OSError as error:
         return _reason(error)
     if not stat.S_ISREG(status.st_mode):
-        return "it is not a regular file"
+        return str(IrregularFileError())
     return _Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
+
+
+def open_regular(path: Path, opener: Callable[[str, int], int] = os.open) -> BinaryIO:
+    """Open a file to read bytes; `opener` is shaped like `os.open`.
+
+    Raises OSError, `IrregularFileError` for what is no file: a pipe would have us wait for whoever writes into it.
+    """
+    file = open(path, "rb", opener=lambda name, flags: opener(name, flags | os.O_NONBLOCK))  # noqa: SIM115 - returned
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise IrregularFileError
 
 
 def read_text(path: Path) -> str | None:
@@ -184,7 +204,7 @@ def _take_over(path: Path, descriptor: int, mode: int) -> None:
         os.fchmod(descriptor, mode)
         return
     if not stat.S_ISREG(status.st_mode):  # /dev/null, say, which a renamed file would take the place of for everybody
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise IrregularFileError
     if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, status.st_uid, status.st_gid)
     os.fchmod(descriptor, status.st_mode & 0o777)

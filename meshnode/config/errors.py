@@ -61,4 +61,4 @@ class ConfigError(ValueError):
 
 def os_error_text(error: OSError) -> str:
     """The system's reason with its number, in the form operators of the reference daemon know."""
-    return f"{error.strerror or error} (os error {error.errno})"
+    return str(error) if error.errno is None else f"{error.strerror} (os error {error.errno})"

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from meshnode.config.errors import ConfigError, os_error_text
 from meshnode.config.node_sections import IdentitySection
+from meshnode.files import open_regular
 from meshnode.identity import Identity, IdentityError
 from meshnode.paths import KEY_NAME, PUBLIC_NAME
 
@@ -82,10 +83,8 @@ class KeyFiles:
 
     def _read_key_text(self) -> tuple[str | None, list[str]]:
         try:
-            with open(self.key, "rb", opener=lambda path, flags: self._open(path, flags | os.O_NONBLOCK, 0)) as stream:
+            with open_regular(self.key, lambda path, flags: self._open(path, flags, 0)) as stream:
                 mode = os.fstat(stream.fileno()).st_mode
-                if not stat.S_ISREG(mode):  # a pipe would have us wait for whoever writes into it
-                    self._unreadable("it is not a regular file")
                 content = stream.read(_LONGEST_KEY_FILE)
             return content.decode().strip(), self._mode_warnings(mode)
         except (FileNotFoundError, NotADirectoryError):

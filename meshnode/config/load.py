@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,6 +13,7 @@ from meshnode.config.keys import Reader, Values, build, leaves, overlay
 from meshnode.config.rendezvous_sections import DiscoverySection
 from meshnode.config.schema import Config
 from meshnode.config.yaml12 import Cursor
+from meshnode.files import open_regular
 from meshnode.paths import SYSTEM_DIRECTORY, companion_directory, machine_directory, search_list
 
 LARGEST_FILE: Final = 4 * 1024 * 1024
@@ -103,9 +102,7 @@ def _exists(file: Path) -> bool:
 
 def _read_file(file: Path, reader: Reader, may_wait: bool) -> Values:
     try:
-        with open(file, "rb", opener=None if may_wait else _open_at_once) as stream:
-            if not may_wait and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise _unreadable(reader, "it is not a regular file")
+        with open(file, "rb") if may_wait else open_regular(file) as stream:
             content = stream.read(LARGEST_FILE + 1)
     except OSError as error:
         raise _unreadable(reader, os_error_text(error)) from None
@@ -116,10 +113,6 @@ def _read_file(file: Path, reader: Reader, may_wait: bool) -> Values:
     except UnicodeDecodeError:
         raise _unreadable(reader, "stream did not contain valid UTF-8") from None
     return _read_text(text, reader)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unreadable(reader: Reader, reason: str) -> ConfigError:

@@ -9,10 +9,9 @@ from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
-from meshnode.files import write_whole
+from meshnode.files import open_regular, write_whole
 
 from .history import History, PeerRecord, Record
 from .rings import FAST_PER_SLOW, Ring
@@ -82,12 +81,11 @@ def load(path: Path, now: float, wall: float) -> History:
     Raises `HistoryFileError` for a file that holds none.
     """
     try:
-        status = path.stat()
-        if not S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise HistoryFileError(f"the history in {path} cannot be read: it is not a regular file")
-        if status.st_size > LARGEST_FILE:
+        with open_regular(path) as file:
+            text = file.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
             raise ValueError("it is too large")
-        document = json.loads(path.read_text())
+        document = json.loads(text)
         return _restored(document, now, wall)
     except FileNotFoundError:
         return History()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -247,3 +248,25 @@ def test_the_token_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
     assert read_token(path) == token
     with pytest.raises(TokenError, match="token of the web page cannot be kept"):
         read_token(tmp_path / "missing" / "token")
+
+
+def test_a_token_is_read_and_made_in_a_file_of_its_own(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "token", tmp_path / "elsewhere"
+    path.write_text("")
+    path.chmod(0o644)
+    assert read_token(path) + "\n" == path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    path.unlink()
+    path.symlink_to(elsewhere)  # laid by somebody else
+    read_token(path)
+    assert not elsewhere.exists()
+    assert not path.is_symlink()
+
+    path.write_bytes(b"\xff")
+    with pytest.raises(TokenError, match="is no text"):
+        read_token(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TokenError, match="not a regular file"):
+        read_token(path)

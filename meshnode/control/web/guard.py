@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from meshnode.config.operator_sections import MESH, Endpoint
+from meshnode.files import open_regular
 from meshnode.identity import PeerIdentity
 
 _TOKEN_BYTES = 24
+_LONGEST_FILE = 4096
 _LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
@@ -31,14 +33,18 @@ def read_token(path: Path) -> str:
 
 def _existing(path: Path) -> str | None:
     try:
-        return path.read_text().strip() or None
+        with open_regular(path) as file:
+            return file.read(_LONGEST_FILE).decode().strip() or None
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        raise TokenError(f"the token of the web page in {path} is no text; remove the file for a new one") from None
 
 
 def _made(path: Path) -> str:
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    path.unlink(missing_ok=True)  # an empty one, whose mode may let others read
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w") as file:
         file.write(f"{token}\n")
     return token
