@@ -38,8 +38,8 @@ class MeshInterface:
     """Interface `name` with mesh address `ipv6` (16 bytes) and `mtu`.
 
     `open` and `up` are called once at the start, and `close` at the end. In between a device that vanishes, is set
-    down or loses its address is replaced: tried after a second, then ever less often, for as long as it takes. With a
-    `firewall` there is no interface without it.
+    down or loses its address or route is replaced: tried after a second, then ever less often, for as long as it
+    takes. With a `firewall` there is no interface without it.
     """
 
     def __init__(

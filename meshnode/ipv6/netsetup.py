@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -42,6 +43,21 @@ def check_ipv6_enabled(switch: Path = _DISABLE_IPV6) -> None:
         raise NetworkSetupError("IPv6 is disabled: sysctl net.ipv6.conf.all.disable_ipv6=0, or disable tun")
 
 
+def is_led_here(address: bytes) -> bool:
+    """Whether the kernel sends packets for the address beside `address`, which is nobody's, from `address`.
+
+    It chooses an address of the interface that the packets leave by, so this is to ask where mesh addresses are led.
+    """
+    beside = IPv6Address(int.from_bytes(address, "big") ^ 1)
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asking:
+            asking.connect((str(beside), 9))  # sends nothing
+            source: str = asking.getsockname()[0]
+    except OSError:
+        return False
+    return source == str(IPv6Address(address))
+
+
 class NetworkSetup:
     """What this node changed in the host's network configuration besides making the interface.
 
@@ -49,9 +65,13 @@ class NetworkSetup:
     request while the node goes on starting.
     """
 
-    def __init__(self, reactor: Any, addresses: Path = _ADDRESSES) -> None:
+    def __init__(
+        self, reactor: Any, addresses: Path = _ADDRESSES, is_led_here: Callable[[bytes], bool] = is_led_here
+    ) -> None:
         self._reactor = reactor
         self._addresses = addresses
+        self._is_led_here = is_led_here
+        self._was_led_here = False
         self._prepared: _Child | None = None
         self._rule_added = False
 
@@ -72,11 +92,13 @@ class NetworkSetup:
         finally:
             self.cancel()
         self._rule_added = self._rule_added or answer["rule_added"]  # that of a former interface is still there
+        self._was_led_here = self._is_led_here(address)
 
     def lack(self, name: str, address: bytes) -> str | None:
         """What interface `name` has not got any more of what `configure` gave it, in words; None when it is all there.
 
-        Routes are not looked for: they go with these two, and the kernel's list of them may be long.
+        Of routes only what they are for is looked at, as the kernel's list of them may be long; and not at all where
+        packets for the mesh went elsewhere from the beginning: whoever leads them there means it.
         """
         try:
             if not _is_up(name):
@@ -86,6 +108,8 @@ class NetworkSetup:
             return f"TUN interface {name} or all of IPv6 is gone: somebody removed or renamed it"
         if (address.hex(), name) not in [(row[0], row[-1]) for row in rows]:
             return f"TUN interface {name} has lost its address: somebody took it away, or disabled IPv6"
+        if self._was_led_here and not self._is_led_here(address):
+            return f"packets for the mesh are led into TUN interface {name} no more: somebody took its route away"
         return None
 
     async def remove(self) -> None:

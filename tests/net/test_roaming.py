@@ -185,6 +185,7 @@ def test_a_node_that_was_stopped_goes_on(
         ("link set fips0 down", "somebody set TUN interface fips0 down"),
         ("-6 addr flush dev fips0", "TUN interface fips0 has lost its address"),
         ("link set fips0 down; link set fips0 name mesh", "no TUN interface"),
+        ("-6 route del fd00::/8", "packets for the mesh are led into TUN interface fips0 no more"),
     ],
 )
 def test_an_interface_of_ours_that_somebody_spoilt_is_made_again(

@@ -69,7 +69,8 @@ class Reactor(Clock):
 class Setup:
     def __init__(self) -> None:
         self.reactor = Reactor()
-        self.setup = NetworkSetup(self.reactor)
+        self.is_led_here = True
+        self.setup = NetworkSetup(self.reactor, is_led_here=lambda _address: self.is_led_here)
 
     def start(self, work: Coroutine[Any, Any, None]) -> list[object]:
         """Where the outcome will be: None or a text."""
@@ -210,6 +211,23 @@ def test_what_somebody_took_from_the_interface_is_told(tmp_path: Path, monkeypat
     assert "all of IPv6 is gone" in str(network.lack("fips0", ADDRESS))
     is_up = False
     assert "down" in str(network.lack("fips0", ADDRESS))
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_a_lost_route_is_told_where_there_was_one(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_first: bool
+) -> None:
+    addresses = tmp_path / "if_inet6"
+    addresses.write_text(f"{ADDRESS.hex()} 05 80 00 80    fips0\n")
+    monkeypatch.setattr(netsetup, "_is_up", lambda name: True)
+    setup.setup = NetworkSetup(setup.reactor, addresses, lambda _address: setup.is_led_here)
+    setup.is_led_here = at_first
+    outcome = setup.configure()
+    setup.reactor.processes[0].end(answer())
+    assert outcome == [None]
+    assert setup.setup.lack("fips0", ADDRESS) is None
+    setup.is_led_here = False
+    assert ("took its route away" in str(setup.setup.lack("fips0", ADDRESS))) is at_first
 
 
 def test_the_ipv6_switch_is_obeyed(tmp_path: Path) -> None:
