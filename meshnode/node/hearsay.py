@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from meshnode.mesh.link.budget import SourceBuckets
-from meshnode.mesh.rate_limit import TokenBucket
+from meshnode.mesh.rate_limit import SourceBuckets, TokenBucket
 
 from .candidates import KnownPeer
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from meshnode.identity import Identity
-from meshnode.mesh.link.budget import SLOTS, SourceBuckets, source_of
+from meshnode.mesh.link.budget import source_of
 from meshnode.mesh.settings import LimitSettings, MeshSettings
 from meshnode.noise import IkInitiator
 from meshnode.wire.link import Msg1
@@ -154,30 +154,6 @@ def test_a_stranger_never_gets_back_more_than_it_sent(copies: int) -> None:
         received += sum(len(frame) for _, frame in host.layer.drain_outbound())
     assert 0 < received < sent
     assert host.layer.peers == {}
-
-
-def test_buckets_have_a_constant_size_and_few_collisions() -> None:
-    buckets = SourceBuckets(10, 1, b"salt", 0.0)
-    size = len(buckets._tokens)
-    for number in range(20):
-        for _ in range(100):
-            buckets.allow(f"flood{number}".encode(), 0.0)
-    refused = sum(not buckets.allow(f"honest{number}".encode(), 0.0) for number in range(SLOTS // 2))
-    assert refused <= 5
-    assert len(buckets._tokens) == size == 2 * SLOTS
-
-
-def test_a_source_regains_its_tokens() -> None:
-    buckets = SourceBuckets(10, 2, b"salt", 0.0)
-    assert sum(buckets.allow(b"a", 0.0) for _ in range(20)) == 10
-    assert not buckets.allow(b"a", 0.4)
-    assert sum(buckets.allow(b"a", 3.0) for _ in range(20)) == 6
-
-
-def test_a_clock_that_goes_backwards_gives_nothing() -> None:
-    buckets = SourceBuckets(2, 1, b"salt", 10.0)
-    assert sum(buckets.allow(b"a", 10.0) for _ in range(5)) == 2
-    assert not buckets.allow(b"a", 5.0)
 
 
 def test_random_entropy_is_not_used_up_by_floods() -> None:

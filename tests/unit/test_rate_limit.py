@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.mesh.rate_limit import IntervalLimiter, TokenBucket
+from meshnode.mesh.rate_limit import SLOTS, IntervalLimiter, SourceBuckets, TokenBucket
 from tests.unit.mesh_rig import VECTORS
 
 
@@ -80,3 +80,27 @@ def test_memory_is_bounded_and_intervals_hold_for_remembered_keys(attempts: list
         limiter.allow(key, now)
         assert len(limiter) <= 8
         assert not limiter.allow(key, now)
+
+
+def test_buckets_have_a_constant_size_and_few_collisions() -> None:
+    buckets = SourceBuckets(10, 1, b"salt", 0.0)
+    size = len(buckets._tokens)
+    for number in range(20):
+        for _ in range(100):
+            buckets.allow(f"flood{number}".encode(), 0.0)
+    refused = sum(not buckets.allow(f"honest{number}".encode(), 0.0) for number in range(SLOTS // 2))
+    assert refused <= 5
+    assert len(buckets._tokens) == size == 2 * SLOTS
+
+
+def test_a_source_regains_its_tokens() -> None:
+    buckets = SourceBuckets(10, 2, b"salt", 0.0)
+    assert sum(buckets.allow(b"a", 0.0) for _ in range(20)) == 10
+    assert not buckets.allow(b"a", 0.4)
+    assert sum(buckets.allow(b"a", 3.0) for _ in range(20)) == 6
+
+
+def test_a_clock_that_goes_backwards_gives_nothing() -> None:
+    buckets = SourceBuckets(2, 1, b"salt", 10.0)
+    assert sum(buckets.allow(b"a", 10.0) for _ in range(5)) == 2
+    assert not buckets.allow(b"a", 5.0)

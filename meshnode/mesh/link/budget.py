@@ -8,16 +8,12 @@ lives in tables of constant size.
 
 from __future__ import annotations
 
-from array import array
 from hashlib import blake2b
 
-from meshnode.mesh.rate_limit import TokenBucket
+from meshnode.mesh.rate_limit import SourceBuckets, TokenBucket
 from meshnode.mesh.settings import MeshSettings
 
 from .events import Path
-
-SLOTS = 1024
-"""Buckets a source may fall into by either of its two hashes; a power of two, at most 65,536."""
 
 READING, ANSWERING = 1.0, 3.0
 """What reading a first message costs, and what answering a good one costs on top, in units of about 0.1 ms."""
@@ -39,41 +35,6 @@ def source_of(path: Path) -> bytes:
         return (address.rpartition(":")[0] or address).encode()
     groups = address[1:].partition("::")[0].split(":")
     return ":".join(groups[:_GROUPS_OF_A_SITE]).encode()
-
-
-class SourceBuckets:
-    """A token bucket for each of any number of sources, in constant memory.
-
-    A source shares two slots, chosen by a secret hash, with others, and goes without only when both are used up. A
-    single flood empties two of the `2 * SLOTS` slots.
-    """
-
-    __slots__ = ("_burst", "_rate", "_refilled_at", "_salt", "_tokens")
-
-    def __init__(self, burst: float, rate: float, salt: bytes, now: float) -> None:
-        self._burst = burst / 2
-        self._rate = rate / 2
-        self._salt = salt
-        self._tokens = array("d", [self._burst]) * (2 * SLOTS)
-        self._refilled_at = array("d", [now]) * (2 * SLOTS)
-
-    def allow(self, source: bytes, now: float) -> bool:
-        """Take a token of `source`; False, and nothing taken, when it has none left."""
-        digest = blake2b(source, digest_size=4, key=self._salt).digest()
-        first = int.from_bytes(digest[:2], "little") % SLOTS
-        second = SLOTS + int.from_bytes(digest[2:], "little") % SLOTS
-        fuller = first if self._refilled(first, now) >= self._refilled(second, now) else second
-        if self._tokens[fuller] < 1.0:
-            return False
-        self._tokens[fuller] -= 1.0
-        return True
-
-    def _refilled(self, slot: int, now: float) -> float:
-        elapsed = now - self._refilled_at[slot]
-        if elapsed > 0:
-            self._tokens[slot] = min(self._burst, self._tokens[slot] + elapsed * self._rate)
-            self._refilled_at[slot] = now
-        return self._tokens[slot]
 
 
 class HandshakeBudget:
