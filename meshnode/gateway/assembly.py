@@ -159,6 +159,6 @@ def _proxies(listen: Sequence[str], names: GatewayNames, reactor: Any) -> list[P
     ]
 
 
-async def _lend_nothing(mesh: bytes, name: str) -> bytes | None:
+async def _lend_nothing(mesh: bytes, name: str, client: str) -> bytes | None:
     """A proxy connects to mesh addresses themselves."""
     return None

@@ -19,6 +19,7 @@ from meshnode.ipv6.commands import Run, command_runner
 from meshnode.ipv6.dns_forward import Forwarder
 from meshnode.ipv6.dns_message import TYPE_AAAA, encode_query, parse_query
 from meshnode.ipv6.dns_socket import DnsBindError
+from meshnode.mesh.rate_limit import SourceBuckets
 from meshnode.paths import GATEWAY_SOCKET, RUN_DIRECTORY
 
 from .answers import GatewayAnswers
@@ -37,6 +38,10 @@ PROBES = 5
 PROBE_PAUSE_SECS = 1.0
 ANSWER_SECS = 5.0
 REMINDERS_PER_TICK = 32
+NEW_NAMES_AT_ONCE, NEW_NAMES_PER_SECOND = 512, 32
+"""How many names that nobody asked for before a host of the local network may ask for. What it gets so is rules for the
+kernel and addresses of the pool, which the others need, too; where a resolver asks for all of them, it is their sum.
+"""
 SOCKET = f"{RUN_DIRECTORY}/{GATEWAY_SOCKET}"
 
 Log = Callable[[str, str], None]
@@ -53,9 +58,18 @@ class Gateway:
     """Lends addresses for names until `stop`. `log` takes lines for the operator."""
 
     def __init__(
-        self, plan: Plan, reactor: Any, log: Log, *, run: Run | None = None, record: Path = RECORD, path: str = SOCKET
+        self,
+        plan: Plan,
+        reactor: Any,
+        log: Log,
+        *,
+        run: Run | None = None,
+        record: Path = RECORD,
+        path: str = SOCKET,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan = plan
+        self._now = now
         self._reactor = reactor
         self._log = log
         own = {network.ip.packed for network, _ in own_networks() if network.ip.packed in plan.prefix}
@@ -74,7 +88,8 @@ class Gateway:
         self._reminded = 0
         self._told: set[bytes] = set()
         """Addresses of which the log says whom they stand for."""
-        self._exhausted_at = float("-inf")
+        self._newcomers = SourceBuckets(NEW_NAMES_AT_ONCE, NEW_NAMES_PER_SECOND, os.urandom(16), self._now())
+        self._complained_at = float("-inf")
 
     # -- life
 
@@ -114,6 +129,7 @@ class Gateway:
         if self._ticks.running:
             self._ticks.stop()
         await self._listener.stop()
+        await self._changes.end()
         self._node.stop()
         if self._control is not None:
             await self._control.stop()
@@ -200,11 +216,17 @@ class Gateway:
 
     # -- lending
 
-    async def _lend(self, mesh: bytes, name: str) -> bytes | None:
+    async def _lend(self, mesh: bytes, name: str, client: str) -> bytes | None:
         """The address for the node at `mesh`, once the kernel translates it."""
-        lease = self._pool.lend(mesh, name, self._now())
+        now = self._now()
+        if self._pool.find(mesh) is None and not self._newcomers.allow(client.encode(), now):
+            self._complain(
+                f"{client} asks for more new names than {NEW_NAMES_PER_SECOND} a second: it must wait, others need not"
+            )
+            return None
+        lease = self._pool.lend(mesh, name, now)
         if lease is None:
-            self._report_exhaustion(name)
+            self._complain(f"all {self._pool.total} addresses of {self.plan.section.pool} are lent: {name} must wait")
             return None
         if lease.virtual not in self._kernel.in_force:
             try:
@@ -217,13 +239,12 @@ class Gateway:
                 self._log("info", f"{IPv6Address(lease.virtual)} stands for {lease.name}, {IPv6Address(mesh)}")
         return lease.virtual
 
-    def _report_exhaustion(self, name: str) -> None:
+    def _complain(self, text: str) -> None:
+        """Why names get no address, now and then."""
         now = self._now()
-        if now - self._exhausted_at >= TICK_SECS:
-            self._exhausted_at = now
-            self._log(
-                "warn", f"all {self._pool.total} addresses of {self.plan.section.pool} are lent: {name} must wait"
-            )
+        if now - self._complained_at >= TICK_SECS:
+            self._complained_at = now
+            self._warn(text)
 
     async def _load(self) -> None:
         leases: Iterable[Lease] = list(self._pool.leases)
@@ -281,9 +302,6 @@ class Gateway:
 
     def _flows(self) -> Deferred[list[Flow] | None]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), read_flows, self.plan.prefix)
-
-    def _now(self) -> float:
-        return time.monotonic()
 
     def _warn(self, text: str) -> None:
         self._log("warn", text)

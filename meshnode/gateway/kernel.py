@@ -6,12 +6,13 @@ Everything here can be repeated and taken back at any time, by a later run too.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
+from typing import Any
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from meshnode.ipv6.commands import MAX_OUTPUT, Finished, Run
 
@@ -20,6 +21,8 @@ from .rules import REMOVAL, TABLE, Forward, Surroundings, ruleset
 
 _EXISTS = b"File exists"
 _GONE = b"No such file"
+_BATCH_LINE = b"Command failed"
+"""How the ip program begins the line that says which line of a batch failed."""
 _SYSCTL = Path("/proc/sys/net/netfilter")
 _TIMEOUTS = {
     "tcp_established": ("nf_conntrack_tcp_timeout_established",),
@@ -66,10 +69,8 @@ class Kernel:
         wanted = list(leases)
         await self._nft(ruleset(self.around, wanted, self._forwards))
         addresses = {lease.virtual for lease in wanted}
-        for address in sorted(addresses - (self._answering - self._forgotten)):
-            await self._answer_for(address)
-        for address in sorted(self._answering - addresses):
-            await self._leave(address)
+        await self._answer_for(sorted(addresses - (self._answering - self._forgotten)))
+        await self._leave(sorted(self._answering - addresses))
         self.in_force = frozenset(addresses)
 
     @property
@@ -130,9 +131,8 @@ class Kernel:
 
     async def remove(self) -> list[str]:
         """Take everything back; returns a line for each thing that would not go."""
-        problems = []
-        for address in sorted(self._answering):
-            await self._leave(address)
+        problems: list[str] = []
+        await self._leave(sorted(self._answering))
         if self._route_added:
             self._route_added = False
             problems += await self.remove_route_to(self.around.prefix.network)
@@ -154,31 +154,37 @@ class Kernel:
 
     async def forget_neighbours(self, local: Iterable[str], addresses: Sequence[bytes]) -> None:
         """Stop answering on interfaces `local` for addresses that a run before this one answered for."""
-        for interface in local:
-            for address in addresses:
-                await self._stop_answering(interface, address)
+        await self._neighbours("del", local, addresses)
 
-    async def _answer_for(self, address: bytes) -> None:
-        for interface in self._here():
-            done = await self._run(["ip", "-6", "neigh", "add", "proxy", str(IPv6Address(address)), "dev", interface])
-            if done.status and _EXISTS not in done.errors:
-                raise KernelError(f"{interface} cannot answer for {IPv6Address(address)}: {_words(done)}")
-        self._answering.add(address)
-        self._forgotten.discard(address)
+    async def _answer_for(self, addresses: Sequence[bytes]) -> None:
+        done = await self._neighbours("add", self._here(), addresses)
+        complaints = [line for line in done.errors.splitlines() if not line.startswith(_BATCH_LINE)]
+        if done.status and not (complaints and all(_EXISTS in line for line in complaints)):
+            words = next((line for line in complaints if _EXISTS not in line), b"").decode(errors="replace").strip()
+            raise KernelError(
+                f"this machine cannot answer for lent addresses on {', '.join(self.around.local)}: "
+                f"{words or f'exit status {done.status}'}"
+            )
+        self._answering.update(addresses)
+        self._forgotten.difference_update(addresses)
 
     def _here(self) -> list[str]:
         """The local networks' interfaces that are there; one that comes back is found to answer for nothing."""
         present = self._present()
         return [interface for interface in self.around.local if interface in present]
 
-    async def _leave(self, address: bytes) -> None:
-        self._answering.discard(address)
-        for interface in self.around.local:
-            await self._stop_answering(interface, address)
+    async def _leave(self, addresses: Sequence[bytes]) -> None:
+        self._answering.difference_update(addresses)
+        await self._neighbours("del", self.around.local, addresses)  # some may be gone, together with their interface
 
-    async def _stop_answering(self, interface: str, address: bytes) -> None:
-        # It may be gone already, together with its interface.
-        await self._run(["ip", "-6", "neigh", "del", "proxy", str(IPv6Address(address)), "dev", interface])
+    async def _neighbours(self, verb: str, interfaces: Iterable[str], addresses: Sequence[bytes]) -> Finished:
+        """Change for whom the kernel answers: one process, as a hundred hosts may ask for a hundred names at a time."""
+        text = "".join(
+            f"neigh {verb} proxy {IPv6Address(address)} dev {interface}\n"
+            for interface in interfaces
+            for address in addresses
+        )
+        return await self._run(["ip", "-6", "-force", "-batch", "-"], text=text) if text else Finished(0, b"", b"")
 
     async def _nft(self, text: str) -> None:
         done = await self._run(["nft", "-f", "-"], text=text)
@@ -189,23 +195,39 @@ class Kernel:
 class Changes:
     """Puts decisions into force one transaction at a time; whoever waits meanwhile shares the next one."""
 
-    def __init__(self, load: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, load: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._load = load
-        self._lock = DeferredLock()
-        self._wanted = self._loaded = 0
+        self._waiting: list[Deferred[None]] = []
+        self._loading: Deferred[None] | None = None
+        self._ended = False
 
     async def apply(self) -> None:
         """Return once everything decided before this call is in force. Raises `KernelError`."""
-        self._wanted += 1
-        mine = self._wanted
-        await self._lock.acquire()
-        try:
-            if self._loaded < mine:
-                upcoming = self._wanted
-                await self._load()
-                self._loaded = upcoming
-        finally:
-            self._lock.release()
+        mine: Deferred[None] = Deferred()
+        self._waiting.append(mine)
+        if self._loading is None:
+            self._loading = Deferred()
+            ensureDeferred(self._load_for_all(self._loading))
+        await mine
+
+    async def end(self) -> None:
+        """Begin no further transaction, and return when none is under way; who waits for one waits in vain."""
+        self._ended = True
+        if self._loading is not None:
+            await self._loading
+
+    async def _load_for_all(self, loading: Deferred[None]) -> None:
+        while self._waiting and not self._ended:
+            served, self._waiting = self._waiting, []
+            trouble = await ensureDeferred(self._load()).addCallbacks(lambda _: None, lambda reason: reason.value)
+            # Each in turn: a lock that they hand on to one another would call itself once for each.
+            for one in served:
+                if trouble is None:
+                    one.callback(None)
+                else:
+                    one.errback(trouble)
+        self._loading = None
+        loading.callback(None)
 
 
 def set_timeouts(values: Mapping[str, int], directory: Path = _SYSCTL) -> list[str]:

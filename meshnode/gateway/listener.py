@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,16 +16,22 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from meshnode.ipv6.dns_message import MAX_MESSAGE
-from meshnode.ipv6.dns_socket import DnsBindError, DnsSocket, bind_advice, open_dns_socket
+from meshnode.ipv6.dns_socket import Arrival, DnsBindError, DnsSocket, bind_advice, open_dns_socket
+from meshnode.mesh.rate_limit import SourceBuckets
 
 MOST_CONNECTIONS = 64
 MOST_OPEN = 512
 """Questions being answered at one time; further ones are dropped, as a busy network would."""
+MOST_OPEN_OF_ONE = 256
+"""The same for one host, so that a single one cannot keep the others waiting."""
+QUESTIONS_AT_ONCE, QUESTIONS_PER_SECOND = 1024, 256
+"""What one host may ask; the rest is dropped before it costs anything."""
 
 _IDLE_SECS = 10.0
 _log = Logger(namespace="meshnode")
 
-Answer = Callable[[bytes], Awaitable[bytes | None]]
+Answer = Callable[[bytes, str], Awaitable[bytes | None]]
+"""`await answer(message, client)` is what the host `client` is answered; None for nothing."""
 Reply = Callable[[bytes], object]
 
 
@@ -35,7 +43,9 @@ class NameListener:
         self._address = address
         self._answer = answer
         self._reactor = reactor
-        self._open: set[Deferred[None]] = set()
+        self._open: dict[Deferred[None], str] = {}
+        self._open_of: Counter[str] = Counter()
+        self._budget = SourceBuckets(QUESTIONS_AT_ONCE, QUESTIONS_PER_SECOND, os.urandom(16), reactor.seconds())
         self._socket: DnsSocket | None = None
         self._port: Any = None
         self._connections: dict[_Connection, None] = {}
@@ -75,26 +85,38 @@ class NameListener:
         if port is not None:
             await maybeDeferred(port.stopListening)
 
-    def _datagram(self, sock: DnsSocket, message: bytes, interface: int | None, reply: Callable[[bytes], bool]) -> None:
-        if len(message) <= MAX_MESSAGE:
-            self.ask(message, lambda answer: None if sock.closed else reply(answer))
+    def _datagram(self, sock: DnsSocket, arrival: Arrival) -> None:
+        if len(arrival.message) <= MAX_MESSAGE:
+            self.ask(arrival.message, arrival.client, lambda answer: None if sock.closed else arrival.reply(answer))
 
-    def ask(self, message: bytes, reply: Reply) -> None:
+    def ask(self, message: bytes, client: str, reply: Reply) -> None:
         """Answer one question when its time comes."""
-        if len(self._open) >= MOST_OPEN:
+        if not self._has_room_for(client):
             self.dropped += 1
             return
-        question: Deferred[None] = ensureDeferred(self._ask(message, reply))
-        self._open.add(question)
+        question: Deferred[None] = ensureDeferred(self._ask(message, client, reply))
+        self._open[question] = client
+        self._open_of[client] += 1
         question.addErrback(self._went_wrong)
-        question.addBoth(lambda _: self._open.discard(question))
+        question.addBoth(lambda _: self._closed(question))
+
+    def _has_room_for(self, client: str) -> bool:
+        if len(self._open) >= MOST_OPEN or self._open_of[client] >= MOST_OPEN_OF_ONE:
+            return False
+        return self._budget.allow(client.encode(), self._reactor.seconds())
+
+    def _closed(self, question: Deferred[None]) -> None:
+        client = self._open.pop(question)
+        self._open_of[client] -= 1
+        if not self._open_of[client]:
+            del self._open_of[client]
 
     def _went_wrong(self, reason: Failure) -> None:
         if reason.check(CancelledError) is None:  # it was still open when we stopped
             _log.failure("a question went wrong", failure=reason)
 
-    async def _ask(self, message: bytes, reply: Reply) -> None:
-        answer = await self._answer(message)
+    async def _ask(self, message: bytes, client: str, reply: Reply) -> None:
+        answer = await self._answer(message, client)
         if answer is not None:
             reply(answer)
 
@@ -128,7 +150,7 @@ class _Connection(Int16StringReceiver, TimeoutMixin):
     def stringReceived(self, string: bytes) -> None:  # noqa: N802
         """One question."""
         self.resetTimeout()
-        self._owner.ask(string, self._reply)
+        self._owner.ask(string, self.transport.getPeer().host, self._reply)
 
     def _reply(self, answer: bytes) -> None:
         if self._is_open:

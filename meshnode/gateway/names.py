@@ -23,8 +23,10 @@ from meshnode.ipv6.dns_message import (
 
 _ZONE = b".fips"
 
-Lend = Callable[[bytes, str], Awaitable[bytes | None]]
-"""`await lend(mesh_address, name)` is the address that stands for the node, once it works; None when there is none."""
+Lend = Callable[[bytes, str, str], Awaitable[bytes | None]]
+"""`await lend(mesh_address, name, client)` is the address that stands for the node, once it works; None when there is
+none to be had for the host `client`.
+"""
 
 
 @dataclass(slots=True)
@@ -54,8 +56,8 @@ class GatewayNames:
         self._clock = clock
         self._warn = warn
 
-    async def answer(self, message: bytes) -> bytes | None:
-        """The answer to a question as it arrived; None for what is no question."""
+    async def answer(self, message: bytes, client: str) -> bytes | None:
+        """The answer to a question as it arrived from the host `client`; None for what is no question."""
         try:
             query = parse_query(message)
         except DnsFormatError:
@@ -66,7 +68,7 @@ class GatewayNames:
         if not query.questions[0].name.lower().removesuffix(b".").endswith(_ZONE):
             self.counters.refused += 1
             return encode_relayed(query, Rcode.REFUSED)
-        return await self._resolve(query)
+        return await self._resolve(query, client)
 
     async def ask_node(self, name: str) -> bytes | None:
         """Ask the node for a name again, so that it knows whom its address belongs to.
@@ -81,7 +83,7 @@ class GatewayNames:
         _rcode, address = await self._ask(query)
         return address
 
-    async def _resolve(self, query: Query) -> bytes:
+    async def _resolve(self, query: Query, client: str) -> bytes:
         rcode, mesh = await self._ask(query)
         if rcode != Rcode.NOERROR:
             self.counters.not_found += rcode == Rcode.NXDOMAIN
@@ -93,7 +95,7 @@ class GatewayNames:
             self.counters.failed += 1
             return encode_relayed(query, Rcode.SERVFAIL)
         name = query.questions[0].name.lower().decode("ascii", "replace").removesuffix(".")
-        virtual = await self._lend(mesh, name)
+        virtual = await self._lend(mesh, name, client)
         if virtual is None:
             self.counters.failed += 1
             return encode_relayed(query, Rcode.SERVFAIL)

@@ -24,6 +24,8 @@ from .listening import Listening
 from .proxy_requests import Conversation, Page, RequestRefused, Trouble, Wanted
 
 MOST_CLIENTS = 256
+MOST_CLIENTS_OF_ONE = 128
+"""Connections of one host, so that a single one cannot keep the others out."""
 REQUEST_SECS = 10.0
 CONNECT_SECS = 15
 IDLE_SECS = 600.0
@@ -51,7 +53,8 @@ class Proxy:
         self.reactor = reactor
         self.listening = listening
         self._port: IListeningPort | None = None
-        self._clients: dict[_Client, None] = {}
+        self._clients: dict[_Client, str] = {}
+        """The hosts they came from."""
 
     def start(self) -> None:
         """Raises `GatewayError`."""
@@ -78,10 +81,12 @@ class Proxy:
 
     def arrived(self, client: _Client) -> bool:
         """Whether there is room for one more client."""
-        if len(self._clients) >= MOST_CLIENTS:
+        host = client.transport.getPeer().host
+        of_that_host = sum(one == host for one in self._clients.values())
+        if len(self._clients) >= MOST_CLIENTS or of_that_host >= MOST_CLIENTS_OF_ONE:
             self.counters.turned_away += 1
             return False
-        self._clients[client] = None
+        self._clients[client] = host
         return True
 
     def left(self, client: _Client) -> None:

@@ -23,7 +23,7 @@ from meshnode.ipv6.dns_message import (
     encode_answer,
     parse_query,
 )
-from meshnode.ipv6.dns_socket import DnsBindError, DnsSocket, open_dns_socket
+from meshnode.ipv6.dns_socket import Arrival, DnsBindError, DnsSocket, open_dns_socket
 from meshnode.ipv6.hosts import HostMap
 
 _ZONE = b".fips"
@@ -147,22 +147,22 @@ class DnsResponder:
         if self._forwarder is not None:
             self._forwarder.stop()
 
-    def _received(self, port: DnsSocket, message: bytes, interface: int | None, reply: Callable[[bytes], bool]) -> None:
+    def _received(self, port: DnsSocket, arrival: Arrival) -> None:
         counters = self.zone.counters
-        if interface is not None and interface == self.tun_index:
+        if arrival.interface is not None and arrival.interface == self.tun_index:
             counters.from_mesh += 1
             return
         try:
-            query = parse_query(message)
+            query = parse_query(arrival.message)
         except DnsFormatError:
             counters.malformed += 1
             return
-        send = partial(self._send, port, reply)
+        send = partial(self._send, port, arrival.reply)
         if self._forwarder is None or self.zone.concerns(query):
             send(self.zone.answer(query))
         else:
             counters.forwarded += 1
-            self._forwarder.ask(message, query, send)
+            self._forwarder.ask(arrival.message, query, send)
 
     def _send(self, port: DnsSocket, reply: Callable[[bytes], bool], message: bytes) -> None:
         if not port.closed and not reply(message):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
@@ -19,6 +20,8 @@ from meshnode.ipv6.dns_message import MAX_MESSAGE
 
 _BURST = 32  # datagrams per wake-up; an npub costs some 50 us, so a burst stays within 2 ms
 _CONTROL_SPACE = 128
+_RECEIVE_BUFFER = 1 << 20  # some 1,300 questions, as a flood brings them in while something else takes a moment
+_SO_RCVBUFFORCE = 33  # Linux, with CAP_NET_ADMIN; the socket module has no name for it
 _IP_PKTINFO = 8  # Linux; the socket module has no name for it before Python 3.14
 
 
@@ -57,13 +60,22 @@ _PACKET_INFO = {
 }
 
 
+class Arrival(NamedTuple):
+    """A datagram: its bytes, the host that sent it, the index of the interface it came through if known, and what
+    takes the answer and tells whether the system took it.
+    """
+
+    message: bytes
+    client: str
+    interface: int | None
+    reply: Callable[[bytes], bool]
+
+
 @implementer(IReadDescriptor)
 class DnsSocket:
-    """One bound socket; hands each datagram of a bounded burst up with the index of the interface it came through."""
+    """One bound socket; hands each datagram of a bounded burst up."""
 
-    def __init__(
-        self, sock: socket.socket, received: Callable[[DnsSocket, bytes, int | None, Callable[[bytes], bool]], None]
-    ) -> None:
+    def __init__(self, sock: socket.socket, received: Callable[[DnsSocket, Arrival], None]) -> None:
         self.closed = False
         self._socket = sock
         self._received = received
@@ -86,9 +98,9 @@ class DnsSocket:
                 message, control, _, client = self._socket.recvmsg(MAX_MESSAGE + 1, _CONTROL_SPACE)
             except OSError:
                 return  # nothing left, or an error report about an earlier reply
-            arrival = self._info.arrival(control)
-            reply = partial(self._reply, client, arrival)
-            self._received(self, message, None if arrival is None else arrival[0], reply)
+            local = self._info.arrival(control)
+            reply = partial(self._reply, client, local)
+            self._received(self, Arrival(message, client[0], None if local is None else local[0], reply))
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         """Close when the reactor gives the descriptor up."""
@@ -99,9 +111,9 @@ class DnsSocket:
         self.closed = True
         self._socket.close()
 
-    def _reply(self, client: Any, arrival: tuple[int, bytes] | None, message: bytes) -> bool:
+    def _reply(self, client: Any, local: tuple[int, bytes] | None, message: bytes) -> bool:
         """Answer from the address that was asked; tell whether the system took it."""
-        control = [] if arrival is None else self._info.departure(*arrival)
+        control = [] if local is None else self._info.departure(*local)
         try:
             self._socket.sendmsg([message], control, 0, client)
         except OSError:
@@ -122,6 +134,9 @@ def open_dns_socket(address: str, port: int, address_key: str, port_key: str) ->
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.setsockopt(info.level, info.switch, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # cut to what everybody may have
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         sock.bind((address, port))
     except OSError as error:
         sock.close()

@@ -142,12 +142,12 @@ def gateway_names(data: bytes) -> None:
     """A question of a host of the local network, and what the node behind the gateway makes of it."""
     question, answer = (*pieces(data), b"", b"")[:2]
 
-    async def lend(mesh: bytes, name: str) -> bytes | None:
+    async def lend(mesh: bytes, name: str, client: str) -> bytes | None:
         return mesh if name else None
 
     names = GatewayNames(_Node(answer), lend, 60, lambda: 0.0, lambda text: None)  # type: ignore[arg-type]
     said: list[bytes | None] = []
-    ensureDeferred(names.answer(question)).addCallback(said.append)
+    ensureDeferred(names.answer(question, "fd02::20")).addCallback(said.append)
     try:
         parse_query(question)
     except DnsFormatError:

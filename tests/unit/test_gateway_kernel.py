@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 
 from meshnode.gateway.conntrack import flows, read_flows, sessions
 from meshnode.gateway.kernel import Changes, Kernel, KernelError, set_timeouts
@@ -59,16 +59,22 @@ def around(*local: str, own: Sequence[str] = ()) -> Surroundings:
 
 
 class Commands:
-    """Notes what is run; answers as told by the first word of a command, and what it is to print by all of them."""
+    """Notes what is run; answers as told by the first word of a command, and what it is to print by all of them.
+
+    The lines of a batch are noted as if each were run by itself; `processes` tells how many were started.
+    """
 
     def __init__(self, **failures: str) -> None:
         self.run: list[str] = []
+        self.processes = 0
         self.texts: list[str] = []
         self.failures = failures
         self.shown: dict[str, str] = {}
 
     def __call__(self, arguments: Sequence[str], *, text: str = "") -> Awaitable[Finished]:
-        self.run.append(" ".join(arguments))
+        self.processes += 1
+        is_batch = "-batch" in arguments
+        self.run += [f"ip -6 {line}" for line in text.splitlines()] if is_batch else [" ".join(arguments)]
         self.texts.append(text)
         error = self.failures.get(arguments[0])
         shown = self.shown.get(self.run[-1], "")
@@ -181,6 +187,35 @@ def test_answers_that_an_interface_took_with_it_come_back_with_the_interface() -
     assert commands.run == ["nft -f -"]
 
 
+def test_many_addresses_at_once_take_one_process_and_so_does_giving_them_back() -> None:
+    commands = Commands()
+    kernel = Kernel(around("eth1", "wlan0"), [], commands, lambda: ["eth1", "wlan0"])
+    leases = [lease(f"fd01::{number:x}", f"fd97::{number:x}") for number in range(1, 201)]
+    done(kernel.load(leases))
+    assert (commands.processes, len(commands.run)) == (2, 1 + 400)
+    done(kernel.remove())
+    assert (commands.processes, len(commands.run)) == (4, 2 + 800)
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ("RTNETLINK answers: File exists\nCommand failed -:1\n", None),
+        ("RTNETLINK answers: File exists\nCommand failed -:1\nRTNETLINK answers: No buffer\nCommand failed -:2\n",
+         "this machine cannot answer for lent addresses on eth1: RTNETLINK answers: No buffer"),
+        ("", "this machine cannot answer for lent addresses on eth1: exit status 1"),
+    ],
+)  # fmt: skip
+def test_answering_twice_for_an_address_is_no_fault_and_anything_else_is(errors: str, told: str | None) -> None:
+    def run(arguments: Sequence[str], *, text: str = "") -> Awaitable[Finished]:
+        return succeed(Finished(int(arguments[0] == "ip"), b"", errors.encode()))
+
+    kernel = Kernel(around(), [], run, lambda: ["eth1"])
+    outcome = done(kernel.load([lease()]))
+    assert (None if outcome is None else str(outcome.value)) == told  # type: ignore[attr-defined]
+    assert bool(kernel.in_force) is (told is None)
+
+
 def test_more_answers_than_are_read_are_taken_to_be_there() -> None:
     commands = Commands()
     kernel = Kernel(around(), [], commands, lambda: ["eth1"])
@@ -238,6 +273,54 @@ def test_whoever_waits_while_rules_are_loaded_shares_the_next_transaction() -> N
     loads[1].callback(None)
     assert all(one.called for one in waiting)
     assert len(loads) == 2
+
+
+def test_what_is_under_way_at_the_end_is_waited_for_and_nothing_begins_after_it() -> None:
+    loads: list[Deferred[None]] = []
+
+    def load() -> Deferred[None]:
+        loads.append(Deferred())
+        return loads[-1]
+
+    changes = Changes(load)
+    for _ in range(2):
+        ensureDeferred(changes.apply())
+    ended = ensureDeferred(changes.end())
+    ensureDeferred(changes.apply())
+    assert not ended.called
+    loads[0].callback(None)
+    assert ended.called
+    assert len(loads) == 1
+    assert ensureDeferred(changes.end()).called
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_any_number_may_wait_and_learn_what_became_of_it(refused: bool) -> None:
+    loads: list[Deferred[None]] = []
+
+    def load() -> Deferred[None]:
+        loads.append(Deferred())
+        return loads[-1]
+
+    changes = Changes(load)
+    first = ensureDeferred(changes.apply())
+    others = [ensureDeferred(changes.apply()) for _ in range(2000)]
+    others[7].cancel()
+    others[7].addErrback(lambda reason: reason.trap(CancelledError))
+    loads[0].callback(None)
+    if refused:
+        loads[1].errback(KernelError("no room"))
+        said = [one.result.getErrorMessage() for one in others if one.result is not CancelledError]  # type: ignore[union-attr]
+        assert said == ["no room"] * 1999
+        for one in others:
+            one.addErrback(lambda _: None)
+    else:
+        loads[1].callback(None)
+        assert [one.result for one in others].count(None) == 1999
+    assert first.result is None
+    later = ensureDeferred(changes.apply())
+    loads[2].callback(None)
+    assert later.result is None
 
 
 def test_times_are_set_where_the_file_names_them(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Rig:
         self._virtual = virtual
         self.names = GatewayNames(self.node, self._lend, 60, lambda: NOW, self.warnings.append)  # type: ignore[arg-type]
 
-    def _lend(self, mesh: bytes, name: str) -> Awaitable[bytes | None]:
+    def _lend(self, mesh: bytes, name: str, client: str) -> Awaitable[bytes | None]:
         self.lent.append((mesh, name))
         return self.pending or succeed(self._virtual)
 
@@ -68,7 +68,7 @@ class Rig:
 
     def raw(self, message: bytes) -> bytes | None:
         results: list[bytes | None] = []
-        ensureDeferred(self.names.answer(message)).addCallback(results.append)
+        ensureDeferred(self.names.answer(message, "fd02::20")).addCallback(results.append)
         return results[0]
 
 
@@ -145,7 +145,9 @@ def test_nobody_is_answered_before_the_address_works() -> None:
     rig = Rig()
     rig.pending = Deferred()
     results: list[bytes | None] = []
-    ensureDeferred(rig.names.answer(encode_query(1, (b"x", b"fips"), TYPE_AAAA))).addCallback(results.append)
+    ensureDeferred(rig.names.answer(encode_query(1, (b"x", b"fips"), TYPE_AAAA), "fd02::20")).addCallback(
+        results.append
+    )
     assert results == []
     rig.pending.callback(VIRTUAL)
     assert results[0] is not None

@@ -7,7 +7,11 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
 
+from meshnode.gateway.listening import TCP, Listening
+from meshnode.gateway.proxy import MOST_CLIENTS, MOST_CLIENTS_OF_ONE, Proxy
 from meshnode.gateway.proxy_requests import MOST_HEAD, Conversation, Page, RequestRefused, Trouble, Wanted
 
 GREETING = b"\x05\x01\x00"
@@ -137,3 +141,30 @@ def test_any_bytes_are_understood_or_refused(noise: bytes) -> None:
         with suppress(RequestRefused):
             found = Conversation().feed(begin + noise)
             assert not isinstance(found, Wanted) or found.name.endswith(".fips")
+
+
+def test_one_host_cannot_use_up_the_places_of_all_others() -> None:
+    reactor = MemoryReactorClock()
+
+    async def resolve(name: str) -> bytes | None:
+        return None
+
+    proxy = Proxy(Listening("proxy", ("192.0.2.1", 1080), "meshnode.gateway.proxy", (TCP,)), resolve, reactor)
+    proxy.start()
+    factory = reactor.tcpServers[0][1]
+
+    def connect(host: str) -> StringTransportWithDisconnection:
+        client = factory.buildProtocol(None)
+        transport = StringTransportWithDisconnection(peerAddress=IPv4Address("TCP", host, 40000))
+        transport.protocol = client
+        client.makeConnection(transport)
+        return transport
+
+    greedy = [connect("192.0.2.20") for _ in range(MOST_CLIENTS)]
+    assert [one.connected for one in greedy] == [True] * MOST_CLIENTS_OF_ONE + [False] * MOST_CLIENTS_OF_ONE
+    assert connect("192.0.2.21").connected
+    greedy[0].loseConnection()
+    assert connect("192.0.2.20").connected
+    crowd = [connect(f"192.0.2.{number}").connected for number in range(30, 30 + 130)]
+    assert crowd.count(True) == MOST_CLIENTS - MOST_CLIENTS_OF_ONE - 1
+    assert proxy.counters.turned_away == MOST_CLIENTS_OF_ONE + crowd.count(False)
