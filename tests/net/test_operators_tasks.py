@@ -22,8 +22,8 @@ def test_the_slow_hop_of_a_chain_is_named(lab: Lab, measured: Callable[[str], No
     mesh = Mesh(lab, row(5), settings={"tun": {"enabled": False}})
     n0, n1, n2, n3, n4 = mesh.nodes
     knows_by_name(n0, n2, n3, n4)
-    with relayed(mesh.cables[2], delay=0.04) as relay:
-        relay.both(delay=0.04, loss=0.03)
+    with relayed(mesh.cables[2], delay=0.15) as relay:
+        relay.both(delay=0.15, loss=0.03)  # far more than a busy machine adds to the other hops
         mesh.start()
         for left, right in ((n0, n1), (n1, n2), (n2, n3), (n3, n4)):
             left.wait_connected(right, deadline=30)
@@ -33,7 +33,7 @@ def test_the_slow_hop_of_a_chain_is_named(lab: Lab, measured: Callable[[str], No
     assert [hop["display_name"] for hop in trace["hops"]] == ["n1", "n2", "n3", "n4"]
     times = [hop["rtt_ms"] for hop in trace["hops"]]
     measured(f"round trips by hop {times} ms")
-    assert times[2] - times[1] > 60
+    assert times[2] - times[1] > 200
     assert trace["slow_step"].startswith("the slow step is n2 - n3")
 
 
