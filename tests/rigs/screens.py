@@ -43,6 +43,10 @@ class Screen:
         """What is on the screen now."""
         return self._tmux("capture-pane", "-p")
 
+    def has_ended(self) -> bool:
+        """Whether the program has; what it showed stays on the screen, to which tmux adds a line sooner or later."""
+        return self._tmux("list-panes", "-F", "#{pane_dead}").strip() == "1"
+
     def press(self, *keys: str) -> None:
         """Send keys by their tmux names, such as `Tab`, `Enter`, `q`."""
         self._tmux("send-keys", *keys)
