@@ -1,9 +1,11 @@
-"""What this process is to the system: its clock, its memory, its rights, and the service manager that started it."""
+"""What this process is to the system: its reactor, clock, memory, rights, and the service manager that started it."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
+import sys
 import time
 from typing import Any
 
@@ -26,6 +28,17 @@ class MonotonicClock:
 
     def __init__(self, reactor: Any) -> None:
         self.callLater = reactor.callLater
+
+
+def packet_reactor() -> Any:
+    """The reactor of this process: the one that was asked for, else the one made for packets where there is epoll."""
+    if hasattr(select, "epoll") and "twisted.internet.reactor" not in sys.modules:
+        from meshnode.packet_reactor import install
+
+        install()
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def keep_keys_out_of_core_files() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from meshnode.mesh import backoff as backoffs
-from meshnode.mesh import lookup
+from meshnode.mesh import lookup, lookup_limit
 from meshnode.mesh.backoff import Backoff
 from meshnode.mesh.bloom import filter_of, member_mask
 from meshnode.mesh.lookup import Found, RecentRequest
@@ -69,7 +69,7 @@ class Lookup(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         for name, capacity in self.capacities.items():
-            self.patch.setattr(lookup, name, capacity)
+            self.patch.setattr(lookup_limit if name == "MAX_BUDGETS" else lookup, name, capacity)
         self.now = 0.0
         self.rig = Rig(
             attempt_timeouts_secs=LADDER, backoff_base_secs=BASE, backoff_max_secs=MOST, recent_expiry_secs=EXPIRY
@@ -385,7 +385,7 @@ class Lookup(RuleBasedStateMachine):
         assert len(self.lookups.recent) <= lookup.RECENT_CAPACITY
         assert len(self.lookups.asked) <= lookup.MAX_ASKED
         assert len(self.lookups.pending) <= lookup.MAX_PENDING
-        assert len(self.lookups._forward_limit._budgets) <= lookup.MAX_BUDGETS
+        assert len(self.lookups._forward_limit._budgets) <= lookup_limit.MAX_BUDGETS
         assert self.lookups._held.total() == len(self.lookups.recent)
 
 
