@@ -30,7 +30,7 @@ class MonotonicClock:
         self.callLater = reactor.callLater
 
 
-def packet_reactor() -> Any:
+def choose_reactor() -> Any:
     """The reactor of this process: the one that was asked for, else the one made for packets where there is epoll."""
     if hasattr(select, "epoll") and "twisted.internet.reactor" not in sys.modules:
         from meshnode.packet_reactor import install

@@ -57,7 +57,7 @@ from meshnode.node.surroundings import Surroundings
 from meshnode.noise import LIBRARY
 from meshnode.operator_files import WatchedAccess, WatchedHosts, WatchedKey
 from meshnode.paths import CONTROL_SOCKET, HOSTS_NAME, companion_directory, key_directory, socket_path
-from meshnode.process import MonotonicClock, keep_keys_out_of_core_files, notify, packet_reactor
+from meshnode.process import MonotonicClock, choose_reactor, keep_keys_out_of_core_files, notify
 from meshnode.reload import Reload, Running
 from meshnode.rendezvous import Rendezvous
 from meshnode.rights import NET_ADMIN, NET_RAW, Rights
@@ -106,7 +106,7 @@ def makeService(options: Options) -> MeshnodeService:  # noqa: N802
         fail(_with_file(error, loaded), EXIT_CONFIGURATION)
     if not loaded.config.transports.tor and not loaded.config.transports.others:
         leave_out_tls()  # which txtorcon imports, and other people's carriers may use
-    return MeshnodeService(loaded, identity, packet_reactor(), None if path is None else Path(path))
+    return MeshnodeService(loaded, identity, choose_reactor(), None if path is None else Path(path))
 
 
 def _with_file(error: ConfigError, loaded: Loaded | None) -> str:

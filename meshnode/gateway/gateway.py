@@ -19,7 +19,7 @@ from meshnode.ipv6.commands import Run, command_runner
 from meshnode.ipv6.dns_forward import Forwarder
 from meshnode.ipv6.dns_message import TYPE_AAAA, encode_query, parse_query
 from meshnode.ipv6.dns_socket import DnsBindError
-from meshnode.mesh.rate_limit import SourceBuckets
+from meshnode.mesh.rate_limit import IntervalLimiter, SourceBuckets
 from meshnode.paths import GATEWAY_SOCKET, RUN_DIRECTORY
 
 from .answers import GatewayAnswers
@@ -89,7 +89,7 @@ class Gateway:
         self._told: set[bytes] = set()
         """Addresses of which the log says whom they stand for."""
         self._newcomers = SourceBuckets(NEW_NAMES_AT_ONCE, NEW_NAMES_PER_SECOND, os.urandom(16), self._now())
-        self._complained_at = float("-inf")
+        self._complaints: IntervalLimiter[str] = IntervalLimiter(TICK_SECS, TICK_SECS)
 
     # -- life
 
@@ -220,13 +220,13 @@ class Gateway:
         """The address for the node at `mesh`, once the kernel translates it."""
         now = self._now()
         if self._pool.find(mesh) is None and not self._newcomers.allow(client.encode(), now):
-            self._complain(
-                f"{client} asks for more new names than {NEW_NAMES_PER_SECOND} a second: it must wait, others need not"
-            )
+            if self._complaints.allow("greedy", now):
+                self._warn(f"{client} asks for more than {NEW_NAMES_PER_SECOND} new names a second, and must wait")
             return None
         lease = self._pool.lend(mesh, name, now)
         if lease is None:
-            self._complain(f"all {self._pool.total} addresses of {self.plan.section.pool} are lent: {name} must wait")
+            if self._complaints.allow("exhausted", now):
+                self._warn(f"all {self._pool.total} addresses of {self.plan.section.pool} are lent: {name} must wait")
             return None
         if lease.virtual not in self._kernel.in_force:
             try:
@@ -238,13 +238,6 @@ class Gateway:
                 self._told.add(lease.virtual)
                 self._log("info", f"{IPv6Address(lease.virtual)} stands for {lease.name}, {IPv6Address(mesh)}")
         return lease.virtual
-
-    def _complain(self, text: str) -> None:
-        """Why names get no address, now and then."""
-        now = self._now()
-        if now - self._complained_at >= TICK_SECS:
-            self._complained_at = now
-            self._warn(text)
 
     async def _load(self) -> None:
         leases: Iterable[Lease] = list(self._pool.leases)

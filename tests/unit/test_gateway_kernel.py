@@ -257,14 +257,19 @@ def test_a_route_left_over_from_a_killed_run_is_ours_to_remove() -> None:
     assert "ip -6 route del local fd01::/112 dev lo" in commands.run
 
 
-def test_whoever_waits_while_rules_are_loaded_shares_the_next_transaction() -> None:
+def slow_changes() -> tuple[Changes, list[Deferred[None]]]:
+    """Changes whose transactions end when the test says so, and those that began."""
     loads: list[Deferred[None]] = []
 
     def load() -> Deferred[None]:
         loads.append(Deferred())
         return loads[-1]
 
-    changes = Changes(load)
+    return Changes(load), loads
+
+
+def test_whoever_waits_while_rules_are_loaded_shares_the_next_transaction() -> None:
+    changes, loads = slow_changes()
     waiting = [ensureDeferred(changes.apply()) for _ in range(5)]
     assert len(loads) == 1
     loads[0].callback(None)
@@ -276,13 +281,7 @@ def test_whoever_waits_while_rules_are_loaded_shares_the_next_transaction() -> N
 
 
 def test_what_is_under_way_at_the_end_is_waited_for_and_nothing_begins_after_it() -> None:
-    loads: list[Deferred[None]] = []
-
-    def load() -> Deferred[None]:
-        loads.append(Deferred())
-        return loads[-1]
-
-    changes = Changes(load)
+    changes, loads = slow_changes()
     for _ in range(2):
         ensureDeferred(changes.apply())
     ended = ensureDeferred(changes.end())
@@ -296,13 +295,7 @@ def test_what_is_under_way_at_the_end_is_waited_for_and_nothing_begins_after_it(
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_any_number_may_wait_and_learn_what_became_of_it(refused: bool) -> None:
-    loads: list[Deferred[None]] = []
-
-    def load() -> Deferred[None]:
-        loads.append(Deferred())
-        return loads[-1]
-
-    changes = Changes(load)
+    changes, loads = slow_changes()
     first = ensureDeferred(changes.apply())
     others = [ensureDeferred(changes.apply()) for _ in range(2000)]
     others[7].cancel()

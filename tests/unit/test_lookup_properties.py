@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -63,13 +64,14 @@ EVENTS: list[tuple[str, st.SearchStrategy[dict[str, Any]]]] = []
 class Lookup(RuleBasedStateMachine):
     """A node whose peers come, go, ask and answer at will; beside it, what it is known to have seen and asked."""
 
-    capacities: ClassVar[dict[str, int]] = {}
+    capacities: ClassVar[dict[ModuleType, dict[str, int]]] = {}
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        for name, capacity in self.capacities.items():
-            self.patch.setattr(lookup_limit if name == "MAX_BUDGETS" else lookup, name, capacity)
+        for module, capacities in self.capacities.items():
+            for name, capacity in capacities.items():
+                self.patch.setattr(module, name, capacity)
         self.now = 0.0
         self.rig = Rig(
             attempt_timeouts_secs=LADDER, backoff_base_secs=BASE, backoff_max_secs=MOST, recent_expiry_secs=EXPIRY
@@ -392,11 +394,9 @@ class Lookup(RuleBasedStateMachine):
 class CrampedLookup(Lookup):
     """The same with hardly any room, where the oldest is forgotten before its time."""
 
-    capacities: ClassVar[dict[str, int]] = {
-        "RECENT_CAPACITY": 3,
-        "MAX_ASKED": 3,
-        "MAX_PENDING": 2,
-        "MAX_BUDGETS": 1,
+    capacities: ClassVar[dict[ModuleType, dict[str, int]]] = {
+        lookup: {"RECENT_CAPACITY": 3, "MAX_ASKED": 3, "MAX_PENDING": 2},
+        lookup_limit: {"MAX_BUDGETS": 1},
     }
 
     def check_relayed_once(self, number: int, to: bytes) -> None:
